@@ -92,7 +92,7 @@ impl Drop for Stage {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
         let took = self.started.elapsed().as_secs_f64();
-        self.progress.say(&format!("{:>12} {took:6.1} s  {}", self.name, self.note).trim_end().to_owned());
+        self.progress.say(format!("{:>12} {took:6.1} s  {}", self.name, self.note).trim_end());
     }
 }
 
