@@ -1,1 +1,18 @@
+//! WHAT a machine should be, and what follows from what it is. Pure: no process, file, network, clock or environment.
+//!
+//! ```text
+//! catalog + fleet --load/merge--> Profile --check--> Spec          (here)
+//! Spec + Facts --plan--> Plan --apply--> Report                    (planned here, done by firstboot)
+//! ```
+
+pub mod act;
+pub mod ask;
+pub mod facts;
 pub mod file;
+pub mod part;
+pub mod plan;
+pub mod problem;
+pub mod profile;
+pub mod report;
+pub mod size;
+pub mod spec;

@@ -1,0 +1,87 @@
+//! Facts: what a machine answered, question by question, as said.
+
+use crate::ask::{Answer, Ask, Ran, Table, Unit};
+use crate::file::File;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A transcript. In JSON a list of `{"ask": …, "answer": …}` in the order of the questions, so that a recording
+/// from a real machine is a fixture as it stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<Line>", into = "Vec<Line>")]
+pub struct Facts(BTreeMap<Ask, Answer>);
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Line {
+    ask: Ask,
+    answer: Answer,
+}
+
+impl From<Vec<Line>> for Facts {
+    fn from(lines: Vec<Line>) -> Self {
+        Facts(lines.into_iter().map(|line| (line.ask, line.answer)).collect())
+    }
+}
+
+impl From<Facts> for Vec<Line> {
+    fn from(facts: Facts) -> Self {
+        facts.0.into_iter().map(|(ask, answer)| Line { ask, answer }).collect()
+    }
+}
+
+impl Facts {
+    pub fn note(&mut self, ask: Ask, answer: Answer) {
+        self.0.insert(ask, answer);
+    }
+
+    pub fn knows(&self, ask: &Ask) -> bool {
+        self.0.contains_key(ask)
+    }
+
+    /// Takes over all that `newer` knows.
+    pub fn update(&mut self, newer: Facts) {
+        self.0.extend(newer.0);
+    }
+
+    /// How a command ended; `None` while it was not asked.
+    pub fn ran(&self, argv: &[&str]) -> Option<&Ran> {
+        match self.0.get(&Ask::run(argv)) {
+            Some(Answer::Ran(ran)) => Some(ran),
+            _ => None,
+        }
+    }
+
+    /// What a command that ended well printed, without the white space around it.
+    pub fn said(&self, argv: &[&str]) -> Option<&str> {
+        self.ran(argv).filter(|ran| ran.rc == 0).map(|ran| ran.out.trim())
+    }
+
+    /// A file that is there.
+    pub fn file(&self, path: &str) -> Option<&File> {
+        match self.0.get(&Ask::File(path.to_owned())) {
+            Some(Answer::File(Some(file))) => Some(file),
+            _ => None,
+        }
+    }
+
+    pub fn table(&self, device: &str) -> Option<&Table> {
+        match self.0.get(&Ask::Gpt(device.to_owned())) {
+            Some(Answer::Gpt(Some(table))) => Some(table),
+            _ => None,
+        }
+    }
+
+    pub fn unit(&self, name: &str) -> Option<&Unit> {
+        match self.0.get(&Ask::Unit(name.to_owned())) {
+            Some(Answer::Unit(unit)) => Some(unit),
+            _ => None,
+        }
+    }
+
+    /// A file changed after its unit was started.
+    pub fn outdated(&self, unit: &str, path: &str) -> bool {
+        let ask = Ask::Outdated { unit: unit.to_owned(), path: path.to_owned() };
+        matches!(self.0.get(&ask), Some(Answer::Outdated(true)))
+    }
+}

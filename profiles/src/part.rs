@@ -1,0 +1,95 @@
+//! A Part: one kind of thing that a machine has. Each kind's whole story is one file below `part/`.
+
+use crate::ask::Ask;
+use crate::facts::Facts;
+use crate::file::File;
+use crate::plan::Verdict;
+use crate::problem::Finding;
+use crate::spec::Spec;
+
+mod hostname;
+pub mod journald;
+mod members;
+mod node;
+mod root;
+pub mod ssh;
+pub mod swap;
+pub mod system;
+mod timezone;
+pub mod unit;
+pub mod user;
+
+/// What every kind of Part tells. All pure: only the Spec and the Facts are seen.
+pub trait Part {
+    /// The line's head in plans and reports, such as "user ana". Unique within a Spec.
+    fn name(&self) -> String;
+
+    /// What has to be done before this Part can be: names of other Parts.
+    fn after(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Debian packages that this Part needs in the image.
+    fn packages(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    /// Files that are put into the image when it is built.
+    fn files(&self) -> Vec<File> {
+        Vec::new()
+    }
+
+    /// What is wrong with the settings themselves, without any machine.
+    fn check(&self, _spec: &Spec) -> Vec<Finding> {
+        Vec::new()
+    }
+
+    /// Questions to the machine. Called again with the answers until nothing new is asked.
+    fn asks(&self, spec: &Spec, facts: &Facts) -> Vec<Ask>;
+
+    fn plan(&self, spec: &Spec, facts: &Facts) -> Verdict;
+}
+
+/// The registry: every Part of a Spec, one line for each kind, in an order in which each comes after what it needs.
+pub(crate) fn all(spec: &Spec) -> Vec<Box<dyn Part + '_>> {
+    let settings = &spec.settings;
+    let mut parts: Vec<Box<dyn Part>> = vec![Box::new(node::Node), Box::new(members::Members)];
+    parts.extend(settings.system.iter().map(|system| Box::new(root::Root(system)) as Box<dyn Part>));
+    parts.extend(spec.node.iter().map(|name| Box::new(hostname::Hostname(name)) as Box<dyn Part>));
+    parts.extend(settings.timezone.iter().map(|zone| Box::new(timezone::Timezone(zone)) as Box<dyn Part>));
+    parts.extend(settings.journald.iter().map(|journald| Box::new(journald) as Box<dyn Part>));
+    parts.extend(settings.user.iter().map(|user| Box::new(user) as Box<dyn Part>));
+    parts.extend(settings.ssh.iter().map(|ssh| Box::new(ssh) as Box<dyn Part>));
+    parts.extend(settings.swap.iter().map(|swap| Box::new(swap) as Box<dyn Part>));
+    parts.extend(settings.unit.iter().map(|unit| Box::new(unit) as Box<dyn Part>));
+    parts
+}
+
+/// The wanted files that are not on the machine as they should be: text, mode or owner differ, or they are missing.
+fn differing(wanted: &[File], facts: &Facts) -> Vec<File> {
+    wanted.iter().filter(|file| facts.file(&file.path) != Some(file)).cloned().collect()
+}
+
+impl<T: Part> Part for &T {
+    fn name(&self) -> String {
+        (**self).name()
+    }
+    fn after(&self) -> Vec<String> {
+        (**self).after()
+    }
+    fn packages(&self) -> Vec<&'static str> {
+        (**self).packages()
+    }
+    fn files(&self) -> Vec<File> {
+        (**self).files()
+    }
+    fn check(&self, spec: &Spec) -> Vec<Finding> {
+        (**self).check(spec)
+    }
+    fn asks(&self, spec: &Spec, facts: &Facts) -> Vec<Ask> {
+        (**self).asks(spec, facts)
+    }
+    fn plan(&self, spec: &Spec, facts: &Facts) -> Verdict {
+        (**self).plan(spec, facts)
+    }
+}

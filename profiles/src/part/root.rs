@@ -1,0 +1,195 @@
+//! The root file system, grown to its slot: first the partition, then the file system, both while mounted.
+//!
+//! ```text
+//! image:      | bios | ESP | root |                          (backup table where the image ended)
+//! partition:  | bios | ESP | root          | free …        | (backup table at the disk's end)
+//! file system:               ^ grown by resize2fs to fill the partition
+//! ```
+//! It only ever grows. What stands behind it on the disk is never touched.
+
+use super::Part;
+use super::system::{Extent, System};
+use crate::act::{Act, Step};
+use crate::ask::{Ask, Slice, Table};
+use crate::facts::Facts;
+use crate::plan::Verdict;
+use crate::problem::Finding;
+use crate::size::Size;
+use crate::spec::Spec;
+use serde::Deserialize;
+
+const FINDMNT: [&str; 6] = ["findmnt", "--json", "--bytes", "--output=SOURCE,FSTYPE", "--nofsroot", "/"];
+/// Partitions end on multiples of this, so that any medium's erase blocks are met.
+const ALIGN: u64 = 1 << 20;
+
+pub(super) struct Root<'a>(pub &'a System);
+
+/// Where the root file system is.
+struct Place {
+    partition: String,
+    disk: String,
+    number: u32,
+}
+
+impl Root<'_> {
+    /// The last LBA that the root partition should have on a disk with this table: aligned, never before its present end.
+    fn wanted_last(&self, table: &Table, root: &Slice) -> u64 {
+        // 33 sectors of 512 bytes (5 of 4096) at the end are the backup table's; one more alignment keeps clear of them.
+        let usable = (table.sectors * table.sector).saturating_sub(ALIGN) / ALIGN * ALIGN / table.sector;
+        let next = table.partitions.iter().map(|slice| slice.first).filter(|first| *first > root.last).min();
+        let limit = usable.min(next.unwrap_or(u64::MAX));
+        let wanted = match self.0.root.unwrap_or(Extent::Slot) {
+            Extent::Rest => limit,
+            Extent::Slot => limit.min(root.first + self.0.slot_size().0 / table.sector),
+        };
+        (wanted - 1).max(root.last)
+    }
+
+    fn plan_table(&self, place: &Place, table: &Table) -> Verdict {
+        let Some(root) = table.partitions.iter().find(|slice| slice.number == place.number) else {
+            return Verdict::refuse(
+                format!("no partition {} in the table of {}", place.number, place.disk),
+                "the root file system's own partition",
+                format!("compare `sfdisk --dump {}` with `lsblk`", place.disk),
+            );
+        };
+        let last = self.wanted_last(table, root);
+        if last == root.last && table.backup == table.sectors - 1 {
+            return Verdict::Done;
+        }
+        if let Some(gap) = (1u32..).zip(&table.partitions).find(|(number, slice)| *number != slice.number) {
+            return Verdict::refuse(
+                format!("a table on {} without a partition {}", place.disk, gap.0),
+                "partitions numbered 1, 2, 3 … without a gap: others are not rewritten",
+                format!("grow it by hand with `sfdisk {}` and `resize2fs {}`", place.disk, place.partition),
+            );
+        }
+        let size = |last: u64| Size((last + 1 - root.first) * table.sector);
+        Verdict::Do(vec![Step::new(
+            Act::Grow { disk: place.disk.clone(), number: place.number, last },
+            format!("the root partition has {}, its slot {}", size(root.last), size(last)),
+        )])
+    }
+}
+
+/// What is known of the root file system so far; each step needs the answer to the one before.
+impl Place {
+    fn find(facts: &Facts) -> Result<Option<Place>, String> {
+        let Some(partition) = source(facts)? else { return Ok(None) };
+        let Some(link) = facts.said(&["readlink", &sysfs(&partition)]) else { return Ok(None) };
+        let Some(number) = facts.file(&format!("{}/partition", sysfs(&partition))) else { return Ok(None) };
+        let number = number.content.trim().parse().map_err(|_| format!("{partition}, which is no partition"))?;
+        let disk = link.rsplit('/').nth(1).ok_or_else(|| format!("{partition} at {link} in /sys"))?;
+        Ok(Some(Place { disk: format!("/dev/{disk}"), partition, number }))
+    }
+}
+
+fn sysfs(device: &str) -> String {
+    format!("/sys/class/block/{}", device.trim_start_matches("/dev/"))
+}
+
+/// The device that is mounted at /, once findmnt has answered.
+fn source(facts: &Facts) -> Result<Option<String>, String> {
+    #[derive(Deserialize)]
+    struct Mounts {
+        filesystems: Vec<Mount>,
+    }
+    #[derive(Deserialize)]
+    struct Mount {
+        source: String,
+        fstype: String,
+    }
+    let Some(said) = facts.said(&FINDMNT) else { return Ok(None) };
+    let mounts: Mounts = serde_json::from_str(said).map_err(|error| format!("an answer of findmnt that {error}"))?;
+    match mounts.filesystems.into_iter().next() {
+        Some(mount) if mount.fstype == "ext4" => Ok(Some(mount.source)),
+        Some(mount) => Err(format!("{} with {} at /", mount.source, mount.fstype)),
+        None => Err("nothing mounted at /".to_owned()),
+    }
+}
+
+/// Bytes of the file system, as its superblock says.
+fn filesystem_size(said: &str) -> Option<u64> {
+    let field = |name: &str| -> Option<u64> {
+        said.lines().find_map(|line| line.strip_prefix(name))?.trim_start_matches(':').trim().parse().ok()
+    };
+    field("Block count")?.checked_mul(field("Block size")?)
+}
+
+impl Part for Root<'_> {
+    fn name(&self) -> String {
+        "root".to_owned()
+    }
+
+    fn packages(&self) -> Vec<&'static str> {
+        vec!["e2fsprogs", "util-linux"]
+    }
+
+    fn check(&self, _: &Spec) -> Vec<Finding> {
+        let least = Size(2 << 30);
+        match self.0.slot_size {
+            Some(size) if size < least => vec![Finding::new(
+                &["system", "slot-size"],
+                size.to_string(),
+                format!("at least {least}: a Debian system and the room for its next kernel"),
+                format!("write \"{}\", or leave it out", System::SLOT_SIZE),
+            )],
+            _ => Vec::new(),
+        }
+    }
+
+    fn asks(&self, _: &Spec, facts: &Facts) -> Vec<Ask> {
+        let mut asks = vec![Ask::run(&FINDMNT)];
+        if let Ok(Some(partition)) = source(facts) {
+            asks.push(Ask::run(&["readlink", &sysfs(&partition)]));
+            asks.extend(["partition", "size"].map(|file| Ask::File(format!("{}/{file}", sysfs(&partition)))));
+            asks.push(Ask::run(&["dumpe2fs", "-h", &partition]));
+        }
+        if let Ok(Some(place)) = Place::find(facts) {
+            asks.push(Ask::Gpt(place.disk));
+        }
+        asks
+    }
+
+    fn plan(&self, _: &Spec, facts: &Facts) -> Verdict {
+        let place = match Place::find(facts) {
+            Ok(Some(place)) => place,
+            Ok(None) => {
+                return Verdict::Wait("the root file system's place is not known; see `firstboot facts`".to_owned());
+            }
+            Err(saw) => {
+                return Verdict::refuse(saw, "ext4 on a partition at /", "boot the image as it was built, from a disk");
+            }
+        };
+        let Some(table) = facts.table(&place.disk) else {
+            return Verdict::refuse(
+                format!("no GUID partition table on {}", place.disk),
+                "the one that the image was built with",
+                format!("look at it with `sfdisk --dump {}`", place.disk),
+            );
+        };
+        match self.plan_table(&place, table) {
+            Verdict::Done => self.plan_filesystem(&place, facts),
+            other => other,
+        }
+    }
+}
+
+impl Root<'_> {
+    fn plan_filesystem(&self, place: &Place, facts: &Facts) -> Verdict {
+        let sectors = facts
+            .file(&format!("{}/size", sysfs(&place.partition)))
+            .and_then(|file| file.content.trim().parse::<u64>().ok());
+        let said = facts.said(&["dumpe2fs", "-h", &place.partition]).and_then(filesystem_size);
+        // The kernel counts sectors of 512 bytes here, whatever the disk's own are.
+        let (Some(partition), Some(filesystem)) = (sectors.map(|n| n * 512), said) else {
+            return Verdict::Wait(format!("the size of {} is not known; see `firstboot facts`", place.partition));
+        };
+        // resize2fs leaves out a last group that would be too small to hold its own tables: less than 64 MiB.
+        if filesystem + (64 << 20) > partition {
+            return Verdict::Done;
+        }
+        let why = format!("the file system has {filesystem} bytes, its partition {partition}");
+        Verdict::Do(vec![Step::new(Act::run(&["resize2fs", &place.partition]), why)])
+    }
+}

@@ -1,0 +1,141 @@
+//! `[[unit]]`: systemd units that a machine runs, driven over D-Bus.
+//!
+//! Starting is queued, not waited for: while a job runs, or a service is still starting, the verdict is Wait. So a
+//! unit may be ordered after firstboot without a deadlock.
+
+use super::Part;
+use crate::act::{Act, Step, Verb};
+use crate::ask::Ask;
+use crate::facts::Facts;
+use crate::file::File;
+use crate::plan::Verdict;
+use crate::problem::Finding;
+use crate::spec::Spec;
+use serde::{Deserialize, Serialize};
+
+const TYPES: [&str; 7] = ["service", "socket", "timer", "target", "path", "mount", "slice"];
+
+/// A unit that is enabled and started, or kept off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Unit {
+    /// With its type: "nginx.service".
+    pub name: String,
+    /// Started at every boot. Default: true.
+    #[serde(default = "Unit::yes")]
+    pub enable: bool,
+    /// Running now. Default: as `enable` says.
+    #[serde(default)]
+    pub start: Option<bool>,
+    /// The unit's file, where no package brings it.
+    #[serde(default)]
+    pub text: Option<String>,
+}
+
+impl Unit {
+    fn yes() -> bool {
+        true
+    }
+
+    fn file(&self) -> Option<File> {
+        self.text.as_ref().map(|text| File::new(format!("/etc/systemd/system/{}", self.name), text.clone()))
+    }
+}
+
+impl Part for Unit {
+    fn name(&self) -> String {
+        format!("unit {}", self.name)
+    }
+
+    fn files(&self) -> Vec<File> {
+        self.file().into_iter().collect()
+    }
+
+    fn check(&self, _: &Spec) -> Vec<Finding> {
+        let kind = self.name.rsplit_once('.').map_or("", |(_, kind)| kind);
+        let plain = self.name.chars().all(|c| c.is_ascii_alphanumeric() || ":-_.@\\".contains(c));
+        if TYPES.contains(&kind) && plain {
+            return Vec::new();
+        }
+        let wanted = format!("a unit's name with its type: one of {}", TYPES.join(", "));
+        let cure = format!("write \"{}.service\"", self.name.trim_end_matches(".service"));
+        vec![Finding::new(&["unit", &self.name, "name"], format!("{:?}", self.name), wanted, cure)]
+    }
+
+    fn asks(&self, _: &Spec, _: &Facts) -> Vec<Ask> {
+        let mut asks = vec![Ask::Unit(self.name.clone())];
+        if let Some(file) = self.file() {
+            asks.push(Ask::Outdated { unit: self.name.clone(), path: file.path.clone() });
+            asks.push(Ask::File(file.path));
+        }
+        asks
+    }
+
+    fn plan(&self, _: &Spec, facts: &Facts) -> Verdict {
+        let file: Vec<File> = self.file().into_iter().collect();
+        let mut steps: Vec<Step> = super::differing(&file, facts)
+            .into_iter()
+            .map(|file| Step::new(Act::Put(file), "its text is not the Spec's"))
+            .collect();
+        if !steps.is_empty() {
+            steps.push(Step::new(Act::unit(&self.name, Verb::Reload), "its file changed"));
+            return Verdict::Do(steps);
+        }
+        let start = self.start.unwrap_or(self.enable);
+        let changed = file.iter().any(|file| facts.outdated(&self.name, &file.path));
+        if start && changed && facts.unit(&self.name).is_some_and(|unit| unit.active == "active" && !unit.job) {
+            let step = Step::new(Act::unit(&self.name, Verb::Restart), "its file changed after it was started");
+            return Verdict::Do(vec![step.interrupts(&self.name)]);
+        }
+        plan(&self.name, self.enable, start, facts)
+    }
+}
+
+/// What is left to do so that a unit is enabled (or not) and running (or not).
+pub(super) fn plan(name: &str, enable: bool, start: bool, facts: &Facts) -> Verdict {
+    let Some(unit) = facts.unit(name) else {
+        return Verdict::Wait(format!("systemd does not answer about {name}; see `firstboot facts`"));
+    };
+    if unit.load == "not-found" {
+        let cure = format!("name the package that brings it under packages, or write its text under [[unit]] {name:?}");
+        return Verdict::refuse("no such unit", format!("{name} in the image"), cure);
+    }
+    if unit.stale {
+        return Verdict::Do(vec![Step::new(Act::unit(name, Verb::Reload), "its file is newer than what systemd read")]);
+    }
+    let mut steps = Vec::new();
+    // Units without an [Install] section (static, generated …) cannot be enabled, and need not be.
+    match (enable, unit.file.as_str()) {
+        (true, "disabled") => steps.push(Step::new(Act::unit(name, Verb::Enable), "it is disabled")),
+        (false, "enabled") => steps.push(Step::new(Act::unit(name, Verb::Disable), "it is enabled")),
+        _ => {}
+    }
+    match (start, unit.active.as_str()) {
+        _ if unit.job => return wait_or(steps, format!("systemd still has a job for {name}")),
+        (true, "activating" | "reloading" | "deactivating") => {
+            return wait_or(steps, format!("{name} is {}; see `systemctl status {name}`", unit.active));
+        }
+        (true, "failed") => {
+            let why = format!(
+                "{name} failed ({}); see `journalctl -b -u {name}`, then `systemctl restart {name}`",
+                unit.result
+            );
+            return wait_or(steps, why);
+        }
+        (true, "inactive") if unit.finished => {}
+        (true, "inactive") if !unit.condition => {
+            return wait_or(steps, format!("a condition of {name} is not met; see `systemctl status {name}`"));
+        }
+        (true, "inactive") => steps.push(Step::new(Act::unit(name, Verb::Start), "it is not running")),
+        (false, "active" | "activating") => {
+            steps.push(Step::new(Act::unit(name, Verb::Stop), "it is running").interrupts(name));
+        }
+        _ => {}
+    }
+    Verdict::from_steps(steps)
+}
+
+/// The steps first; when there are none, the reason to wait.
+fn wait_or(steps: Vec<Step>, why: String) -> Verdict {
+    if steps.is_empty() { Verdict::Wait(why) } else { Verdict::Do(steps) }
+}
