@@ -86,7 +86,7 @@ pub struct Unit {
     pub result: String,
     /// A job (start, stop …) is queued or running.
     pub job: bool,
-    /// ConditionResult: false when a Condition…= of the unit kept it from starting.
+    /// False when a Condition…= of the unit kept it from starting (ConditionResult, once it was tried).
     pub condition: bool,
     /// The unit has been started since boot and came to an end by itself (a oneshot that is done).
     pub finished: bool,

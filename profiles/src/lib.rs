@@ -7,8 +7,11 @@
 
 pub mod act;
 pub mod ask;
+pub mod catalog;
 pub mod facts;
 pub mod file;
+pub mod fleet;
+pub mod merge;
 pub mod part;
 pub mod plan;
 pub mod problem;

@@ -1,6 +1,7 @@
 //! A Profile: a TOML fragment of what a machine should be. A node's file has the same keys.
 
 use crate::part::{journald::Journald, ssh::Ssh, swap::Swap, system::System, unit::Unit, user::User};
+use crate::problem::{Finding, nearest};
 use serde::{Deserialize, Serialize};
 
 /// The keys of a profile or node, merged or not. Every key may be left out.
@@ -35,6 +36,49 @@ pub struct Profile {
     pub unit: Vec<Unit>,
 }
 
+const COMPONENTS: [&str; 4] = ["main", "contrib", "non-free-firmware", "non-free"];
+
+impl Profile {
+    /// What is wrong with the settings that belong to no Part.
+    pub(crate) fn check(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for (index, name) in self.packages.iter().enumerate().filter(|(_, name)| !is_package(name)) {
+            let wanted = "a Debian package's name: a-z, 0-9, +, - and ., at least two; no version";
+            let cure = "take the version out: mimg.lock holds versions";
+            findings.push(Finding::new(&["packages", &index.to_string()], format!("{name:?}"), wanted, cure));
+        }
+        let known = |component: &&String| !COMPONENTS.contains(&component.as_str());
+        for (index, component) in self.components.iter().enumerate().filter(|(_, component)| known(component)) {
+            let cure = match nearest(component, COMPONENTS.into_iter()) {
+                Some(near) => format!("did you mean {near:?}?"),
+                None => "take it out".to_owned(),
+            };
+            let wanted = format!("one of {}", COMPONENTS.join(", "));
+            findings.push(Finding::new(&["components", &index.to_string()], format!("{component:?}"), wanted, cure));
+        }
+        let hostile = |word: &&String| {
+            word.is_empty() || word.contains(|c: char| c.is_whitespace() || c.is_control() || "\"'$\\{};".contains(c))
+        };
+        for (index, word) in self.kernel_parameters.iter().enumerate().filter(|(_, word)| hostile(word)) {
+            let wanted = "one word, without quotes, blanks, $, braces or backslashes: GRUB would read them";
+            findings.push(Finding::new(
+                &["kernel-parameters", &index.to_string()],
+                format!("{word:?}"),
+                wanted,
+                "write each word as an item of its own",
+            ));
+        }
+        findings.extend(self.repository.iter().flat_map(Repository::check));
+        findings
+    }
+}
+
+/// As Debian Policy 5.6.7 has it.
+fn is_package(name: &str) -> bool {
+    let first = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+    first && name.len() >= 2 && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c))
+}
+
 /// An archive of Debian packages beside Debian's own, trusted for its own packages by its own key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -56,5 +100,28 @@ pub struct Repository {
 impl Repository {
     fn usual() -> i32 {
         500
+    }
+
+    fn check(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let digits = self.fingerprint.chars().filter(|c| *c != ' ').collect::<String>();
+        if ![40, 64].contains(&digits.len()) || !digits.chars().all(|c| c.is_ascii_hexdigit()) {
+            let cure = "copy it from `gpg --show-keys --fingerprint KEY`";
+            findings.push(Finding::new(
+                &["repository", &self.name, "fingerprint"],
+                format!("{:?}", self.fingerprint),
+                "40 or 64 hex digits",
+                cure,
+            ));
+        }
+        if !self.uri.starts_with("https://") && !self.uri.starts_with("http://") {
+            findings.push(Finding::new(
+                &["repository", &self.name, "uri"],
+                format!("{:?}", self.uri),
+                "http:// or https://",
+                "write it as in the repository's own sources.list",
+            ));
+        }
+        findings
     }
 }

@@ -1,6 +1,7 @@
 //! The Spec: a node (or a bare profile) merged, checked and frozen. All that a machine has to know.
 
 use crate::part::{self, Part};
+use crate::problem::Finding;
 use crate::profile::Profile;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -60,6 +61,13 @@ impl Spec {
     /// Every Part, in an order in which each comes after what it needs.
     pub fn parts(&self) -> Vec<Box<dyn Part + '_>> {
         part::all(self)
+    }
+
+    /// What is wrong with the settings, all Parts' findings and those of no Part.
+    pub fn check(&self) -> Vec<Finding> {
+        let mut findings = self.settings.check();
+        findings.extend(self.parts().iter().flat_map(|part| part.check(self)));
+        findings
     }
 
     /// Every package that has to be in the image, with those who ask for it: "profile nuc", or a Part's name.

@@ -109,13 +109,14 @@ impl Part for Ssh {
             let step = Step::new(Act::unit(SERVICE, Verb::Restart), "its settings changed after it was started");
             steps.push(step.interrupts("new ssh connections"));
         }
-        match super::unit::plan(SERVICE, true, true, facts) {
-            // Without a host key its condition cannot be met: the keys come first.
-            _ if !steps.is_empty() => Verdict::Do(steps),
-            Verdict::Wait(_) if facts.unit(SERVICE).is_some_and(|unit| !unit.condition && !unit.job) => {
-                Verdict::Do(vec![Step::new(Act::unit(SERVICE, Verb::Start), "there are host keys now")])
-            }
-            verdict => verdict,
+        if steps.is_empty()
+            && facts.unit(SERVICE).is_some_and(|unit| unit.active == "inactive" && !unit.condition && !unit.job)
+        {
+            steps.push(Step::new(
+                Act::unit(SERVICE, Verb::Start),
+                "its condition was not met before there were host keys",
+            ));
         }
+        if steps.is_empty() { super::unit::plan(SERVICE, true, true, facts) } else { Verdict::Do(steps) }
     }
 }
