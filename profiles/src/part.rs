@@ -47,6 +47,8 @@ pub trait Part {
     /// Questions to the machine. Called again with the answers until nothing new is asked.
     fn asks(&self, spec: &Spec, facts: &Facts) -> Vec<Ask>;
 
+    /// What is left to do. Each step has to change an answer: it is done alone, the machine is asked again, and a plan
+    /// that is then still the same is stuck.
     fn plan(&self, spec: &Spec, facts: &Facts) -> Verdict;
 }
 

@@ -65,10 +65,13 @@ impl Root<'_> {
             );
         }
         let size = |last: u64| Size((last + 1 - root.first) * table.sector);
-        Verdict::Do(vec![Step::new(
-            Act::Grow { disk: place.disk.clone(), number: place.number, last },
-            format!("the root partition has {}, its slot {}", size(root.last), size(last)),
-        )])
+        let grow = Act::Grow { disk: place.disk.clone(), number: place.number, last };
+        let mut steps =
+            vec![Step::new(grow, format!("the root partition has {}, its slot {}", size(root.last), size(last)))];
+        if last > root.last {
+            steps.push(Step::new(Act::run(&["resize2fs", &place.partition]), "the file system fills its partition"));
+        }
+        Verdict::Do(steps)
     }
 }
 

@@ -29,7 +29,8 @@ impl Ssh {
         let port = self.port.unwrap_or(22);
         let settings = format!(
             "# Written by mimg from [ssh].\nPort {port}\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
-             PermitRootLogin prohibit-password\n"
+             PermitRootLogin prohibit-password\n\
+             AuthorizedKeysFile .ssh/authorized_keys /etc/ssh/authorized_keys.d/%u\n"
         );
         let unit = "# Written by mimg: firstboot starts sshd when there is a host key.\n[Unit]\n\
                     ConditionPathExists=/etc/ssh/ssh_host_ed25519_key\n";
@@ -43,27 +44,35 @@ fn key(kind: &str) -> String {
 }
 
 /// Prints the public half, and fails where the private half is missing or torn.
-fn probe(kind: &str) -> Ask {
-    Ask::run(&["ssh-keygen", "-y", "-P", "", "-f", &key(kind)])
+fn probe(key: &str) -> [&str; 6] {
+    ["ssh-keygen", "-y", "-P", "", "-f", key]
+}
+
+fn stat(key: &str) -> [&str; 3] {
+    ["stat", "--format=%s", key]
 }
 
 /// Steps that make one host key, where it is not whole.
 fn make(kind: &str, facts: &Facts) -> Vec<Step> {
-    let path = key(kind);
-    let whole = facts.said(&["ssh-keygen", "-y", "-P", "", "-f", &path]).is_some();
+    let key = key(kind);
+    let public = format!("{key}.pub");
     // The public half is written last: without it the pair is not known to be whole.
-    if whole && facts.file(&format!("{path}.pub")).is_some_and(|file| file.content.starts_with("ssh-")) {
+    let whole =
+        facts.said(&probe(&key)).is_some() && facts.file(&public).is_some_and(|file| file.content.starts_with("ssh-"));
+    if whole {
         return Vec::new();
     }
-    let public = format!("{path}.pub");
-    vec![
-        Step::new(Act::run(&["rm", "--force", &path, &public]), "a torn key would be kept otherwise"),
-        Step::new(Act::run(&["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "", "-f", &path]), "no host key yet"),
-        Step::new(
-            Act::run(&["sync", "--file-system", "/etc/ssh"]),
-            "a key that clients have seen must outlive a power cut",
-        ),
-    ]
+    let mut steps = Vec::new();
+    for half in [&key, &public] {
+        if facts.said(&stat(half)).is_some() {
+            steps.push(Step::new(Act::run(&["rm", half]), "it is torn, and would be kept otherwise"));
+        }
+    }
+    steps.push(Step::new(
+        Act::run(&["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "", "-f", &key]),
+        "no host key yet",
+    ));
+    steps
 }
 
 impl Part for Ssh {
@@ -84,8 +93,11 @@ impl Part for Ssh {
     }
 
     fn asks(&self, _: &Spec, _: &Facts) -> Vec<Ask> {
-        let mut asks: Vec<Ask> = TYPES.iter().map(|kind| probe(kind)).collect();
-        asks.extend(TYPES.iter().map(|kind| Ask::File(format!("{}.pub", key(kind)))));
+        let mut asks = Vec::new();
+        for key in TYPES.map(key) {
+            let public = format!("{key}.pub");
+            asks.extend([Ask::run(&probe(&key)), Ask::run(&stat(&key)), Ask::run(&stat(&public)), Ask::File(public)]);
+        }
         asks.extend(self.wanted().map(|file| Ask::File(file.path)));
         asks.push(Ask::Outdated { unit: SERVICE.to_owned(), path: SETTINGS.to_owned() });
         asks.push(Ask::Unit(SERVICE.to_owned()));
@@ -104,6 +116,9 @@ impl Part for Ssh {
         if reload {
             steps.push(Step::new(Act::unit(SERVICE, Verb::Reload), "its drop-in changed"));
         }
+        if let (true, Some(wait)) = (steps.is_empty(), super::unit::busy(SERVICE, facts)) {
+            return wait;
+        }
         let running = facts.unit(SERVICE).is_some_and(|unit| unit.active == "active");
         if running && (reload || facts.outdated(SERVICE, SETTINGS)) {
             let step = Step::new(Act::unit(SERVICE, Verb::Restart), "its settings changed after it was started");
@@ -117,6 +132,6 @@ impl Part for Ssh {
                 "its condition was not met before there were host keys",
             ));
         }
-        if steps.is_empty() { super::unit::plan(SERVICE, true, true, facts) } else { Verdict::Do(steps) }
+        if steps.is_empty() { super::unit::plan(SERVICE, true, true, false, facts) } else { Verdict::Do(steps) }
     }
 }

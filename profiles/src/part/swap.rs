@@ -36,21 +36,22 @@ impl Swap {
     /// The steps that make the file: what is missing of size, mode and signature.
     fn make(&self, facts: &Facts) -> Vec<Step> {
         let bytes = self.size.0.to_string();
-        let stat = facts.said(&STAT).unwrap_or("absent");
         let mut steps = Vec::new();
-        let whole = stat.split(' ').next() == Some(&bytes);
-        if !whole {
-            if facts.unit(UNIT).is_some_and(|unit| unit.active == "active") {
-                steps.push(Step::new(Act::unit(UNIT, Verb::Stop), "its size changes").interrupts("swap"));
+        let stat = facts.said(&STAT).unwrap_or("absent");
+        let size = stat.split(' ').next().unwrap_or("");
+        if size != bytes {
+            if stat != "absent" && size != "0" {
+                steps.push(Step::new(Act::run(&["rm", PATH]), format!("it has {size} bytes, wanted {bytes}")));
             }
-            steps.push(Step::new(Act::run(&["rm", "--force", PATH]), format!("it is {stat}, wanted {bytes} bytes")));
-            // Not fallocate alone: the mode comes first, so that nobody ever reads swapped memory.
-            steps.push(Step::new(Act::run(&["install", "--mode=0600", "/dev/null", PATH]), "for root only"));
+            if size != "0" {
+                // Its mode comes before its size, so that nobody ever reads swapped memory.
+                steps.push(Step::new(Act::run(&["install", "--mode=0600", "/dev/null", PATH]), "for root only"));
+            }
             steps.push(Step::new(Act::run(&["fallocate", "--length", &bytes, PATH]), format!("swap of {}", self.size)));
         } else if stat != format!("{bytes} 600 0") {
             steps.push(Step::new(Act::run(&["chmod", "0600", PATH]), "nobody but root may read swapped memory"));
         }
-        if !whole || facts.said(&LABEL).is_none() {
+        if size != bytes || facts.said(&LABEL).is_none() {
             steps.push(Step::new(Act::run(&["mkswap", PATH]), "it holds no swap area yet"));
         }
         steps
@@ -102,13 +103,18 @@ impl Part for Swap {
 
     fn plan(&self, _: &Spec, facts: &Facts) -> Verdict {
         let mut steps = self.make(facts);
+        let unit = facts.unit(UNIT);
+        // A file in use is not made again: it is taken out of use first.
+        if !steps.is_empty() && unit.is_some_and(|unit| unit.job || unit.active == "deactivating") {
+            return Verdict::Wait(format!("systemd still has a job for {UNIT}"));
+        }
+        if !steps.is_empty() && unit.is_some_and(|unit| unit.active == "active") {
+            steps.insert(0, Step::new(Act::unit(UNIT, Verb::Stop), "its file is made again").interrupts("swap"));
+        }
         for file in super::differing(&[Self::unit()], facts) {
             steps.push(Step::new(Act::Put(file), "so that systemd turns it on at every boot"));
             steps.push(Step::new(Act::unit(UNIT, Verb::Reload), "its file is new"));
         }
-        if steps.is_empty() {
-            return super::unit::plan(UNIT, true, true, facts);
-        }
-        Verdict::Do(steps)
+        if steps.is_empty() { super::unit::plan(UNIT, true, true, true, facts) } else { Verdict::Do(steps) }
     }
 }

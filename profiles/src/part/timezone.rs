@@ -41,15 +41,9 @@ impl Part for Timezone<'_> {
         if now.ends_with(&format!("/zoneinfo/{}", self.0)) {
             return Verdict::Done;
         }
-        // A leading path from "..", as timedatectl writes it, and replaced in one rename.
+        // ln replaces a link in one rename, so that no moment is without a zone. Relative, as timedatectl writes it.
         let target = format!("../usr/share/zoneinfo/{}", self.0);
-        let next = "/etc/localtime.mimg-new";
-        Verdict::Do(vec![
-            Step::new(Act::run(&["ln", "-sf", &target, next]), format!("the zone is {now:?}, wanted {}", self.0)),
-            Step::new(
-                Act::run(&["mv", "-T", next, "/etc/localtime"]),
-                "in one step, so that no moment is without a zone",
-            ),
-        ])
+        let argv = ["ln", "--symbolic", "--force", "--no-target-directory", &target, "/etc/localtime"];
+        Verdict::Do(vec![Step::new(Act::run(&argv), format!("the zone is {now:?}"))])
     }
 }

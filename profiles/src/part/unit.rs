@@ -87,20 +87,20 @@ impl Part for Unit {
             let step = Step::new(Act::unit(&self.name, Verb::Restart), "its file changed after it was started");
             return Verdict::Do(vec![step.interrupts(&self.name)]);
         }
-        plan(&self.name, self.enable, start, facts)
+        plan(&self.name, self.enable, start, self.text.is_some(), facts)
     }
 }
 
-/// What is left to do so that a unit is enabled (or not) and running (or not).
-pub(super) fn plan(name: &str, enable: bool, start: bool, facts: &Facts) -> Verdict {
+/// What is left to do so that a unit is enabled (or not) and running (or not). `ours`: its file is written by us.
+pub(super) fn plan(name: &str, enable: bool, start: bool, ours: bool, facts: &Facts) -> Verdict {
     let Some(unit) = facts.unit(name) else {
         return Verdict::Wait(format!("systemd does not answer about {name}; see `firstboot facts`"));
     };
-    if unit.load == "not-found" {
+    if unit.load == "not-found" && !ours {
         let cure = format!("name the package that brings it under packages, or write its text under [[unit]] {name:?}");
         return Verdict::refuse("no such unit", format!("{name} in the image"), cure);
     }
-    if unit.stale {
+    if unit.stale || unit.load == "not-found" {
         return Verdict::Do(vec![Step::new(Act::unit(name, Verb::Reload), "its file is newer than what systemd read")]);
     }
     let mut steps = Vec::new();
@@ -131,6 +131,11 @@ pub(super) fn plan(name: &str, enable: bool, start: bool, facts: &Facts) -> Verd
         _ => {}
     }
     Verdict::from_steps(steps)
+}
+
+/// Why a unit cannot be driven at this moment: a job of systemd's is still under way.
+pub(super) fn busy(name: &str, facts: &Facts) -> Option<Verdict> {
+    facts.unit(name).filter(|unit| unit.job).map(|_| Verdict::Wait(format!("systemd still has a job for {name}")))
 }
 
 /// The steps first; when there are none, the reason to wait.

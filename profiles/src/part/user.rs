@@ -50,15 +50,16 @@ impl User {
         ["id", "--groups", "--name", &self.name]
     }
 
-    fn home(&self) -> String {
-        if self.name == "root" { "/root".to_owned() } else { format!("/home/{}", self.name) }
-    }
-
+    /// Beside ~/.ssh/authorized_keys, which stays the user's own; sshd reads both (see ssh.rs).
     fn authorized_keys(&self) -> File {
-        let mut file = File::new(format!("{}/.ssh/authorized_keys", self.home()), self.ssh_keys.join("\n") + "\n");
-        file.mode = 0o600;
-        file.owner = format!("{0}:{0}", self.name);
-        file
+        File::new(
+            format!("/etc/ssh/authorized_keys.d/{}", self.name),
+            self.ssh_keys.join(
+                "
+",
+            ) + "
+",
+        )
     }
 
     fn sudoers(&self) -> File {
@@ -188,12 +189,6 @@ impl Part for User {
         };
         steps.extend(self.join(facts.said(&self.groups()).unwrap_or("")));
         for file in super::differing(&self.files_wanted(), facts) {
-            if file.path.ends_with("/.ssh/authorized_keys") {
-                let folder = file.path.trim_end_matches("/authorized_keys");
-                let argv =
-                    ["install", "--directory", "--mode=0700", "--owner", &self.name, "--group", &self.name, folder];
-                steps.push(Step::new(Act::run(&argv), "sshd wants it to be its owner's alone"));
-            }
             steps.push(Step::new(Act::Put(file), "not as the Spec says"));
         }
         Verdict::from_steps(steps)
