@@ -1,1 +1,16 @@
+pub mod archive;
+pub mod cache;
+pub mod certificate;
+mod explain;
+pub mod fetch;
+pub mod http;
+pub mod index;
+pub mod mirror;
+pub mod package;
 pub mod progress;
+pub mod relation;
+pub mod release;
+pub mod signature;
+pub mod solve;
+pub mod source;
+pub mod universe;

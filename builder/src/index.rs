@@ -1,0 +1,151 @@
+//! An archive's index of packages: one paragraph per package.
+
+use anyhow::{Context, Result, bail};
+use deb822_fast::borrowed::{BorrowedParagraph, BorrowedParser};
+use std::borrow::Cow;
+
+/// One `Packages` file, verified.
+#[derive(Debug)]
+pub struct Index {
+    pub text: String,
+    /// Its suite, by its place among the archive's suites.
+    pub suite: usize,
+}
+
+/// One package in an index, with the fields that the solver asks for.
+#[derive(Clone, Debug)]
+pub struct Entry<'a> {
+    pub name: &'a str,
+    pub version: &'a str,
+    pub architecture: &'a str,
+    /// The whole paragraph, without a line end at its end.
+    pub paragraph: &'a str,
+    /// The suite's place among the archive's suites.
+    pub suite: usize,
+    pub essential: bool,
+    /// `Protected` or `Important`: hard to remove, and preferred among providers.
+    pub protected: bool,
+    pub priority: Priority,
+    /// `Multi-Arch: allowed`: satisfies `:any`.
+    pub any: bool,
+    pub pre_depends: Cow<'a, str>,
+    pub depends: Cow<'a, str>,
+    pub conflicts: Cow<'a, str>,
+    pub breaks: Cow<'a, str>,
+    pub provides: Cow<'a, str>,
+    pub filename: &'a str,
+    pub size: u64,
+    pub sha256: &'a str,
+}
+
+/// How much a distribution wants a package, the most wanted first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    Required,
+    Important,
+    Standard,
+    Optional,
+    Extra,
+}
+
+impl Priority {
+    fn parse(text: &str) -> Self {
+        match text {
+            "required" => Priority::Required,
+            "important" => Priority::Important,
+            "standard" => Priority::Standard,
+            "extra" => Priority::Extra,
+            _ => Priority::Optional,
+        }
+    }
+
+    /// As control files write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Priority::Required => "required",
+            Priority::Important => "important",
+            Priority::Standard => "standard",
+            Priority::Optional => "optional",
+            Priority::Extra => "extra",
+        }
+    }
+}
+
+impl Index {
+    /// All packages of the index for the architectures that an image may hold, in the index's order.
+    pub fn entries(&self) -> Result<Vec<Entry<'_>>> {
+        let mut entries = Vec::with_capacity(self.text.len() / 800);
+        for paragraph in self.text.split("\n\n").map(|paragraph| paragraph.trim_matches('\n')) {
+            if !paragraph.is_empty() {
+                entries.extend(self.entry(paragraph).with_context(|| {
+                    format!("reading the paragraph of {:?}", paragraph.lines().next().unwrap_or_default())
+                })?);
+            }
+        }
+        Ok(entries)
+    }
+
+    fn entry<'a>(&self, text: &'a str) -> Result<Option<Entry<'a>>> {
+        let paragraphs = BorrowedParser::new(text).parse_all().map_err(|error| anyhow::anyhow!("{error}"))?;
+        let [paragraph] = &paragraphs[..] else { bail!("it is not one paragraph") };
+        let fields = Fields(paragraph);
+        let architecture = fields.must("Architecture")?;
+        if !crate::source::ARCHITECTURES.contains(&architecture) {
+            return Ok(None);
+        }
+        Ok(Some(Entry {
+            name: fields.must("Package")?,
+            version: fields.must("Version")?,
+            architecture,
+            paragraph: text,
+            suite: self.suite,
+            essential: fields.is("Essential", "yes"),
+            protected: fields.is("Protected", "yes") || fields.is("Important", "yes"),
+            priority: Priority::parse(fields.may("Priority")),
+            any: fields.is("Multi-Arch", "allowed"),
+            pre_depends: fields.joined("Pre-Depends"),
+            depends: fields.joined("Depends"),
+            conflicts: fields.joined("Conflicts"),
+            breaks: fields.joined("Breaks"),
+            provides: fields.joined("Provides"),
+            filename: fields.must("Filename")?,
+            size: fields.must("Size")?.parse().context("reading Size")?,
+            sha256: digest(fields.must("SHA256")?)?,
+        }))
+    }
+}
+
+struct Fields<'p, 'a>(&'p BorrowedParagraph<'a>);
+
+impl<'a> Fields<'_, 'a> {
+    fn may(&self, name: &str) -> &'a str {
+        self.0.get_single(name).unwrap_or_default().trim()
+    }
+
+    fn must(&self, name: &str) -> Result<&'a str> {
+        match self.may(name) {
+            "" => bail!("it has no {name}"),
+            value => Ok(value),
+        }
+    }
+
+    fn is(&self, name: &str, value: &str) -> bool {
+        self.may(name) == value
+    }
+
+    fn joined(&self, name: &str) -> Cow<'a, str> {
+        match self.0.get(name) {
+            None => Cow::Borrowed(""),
+            Some([line]) => Cow::Borrowed(line),
+            Some(lines) => Cow::Owned(lines.join(" ")),
+        }
+    }
+}
+
+/// A digest becomes a file name in the cache, so nothing else may pass for one.
+fn digest(text: &str) -> Result<&str> {
+    if text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+        return Ok(text);
+    }
+    bail!("its SHA256 is {text:?}: wanted 64 hexadecimal digits")
+}
