@@ -1,1 +1,13 @@
+pub mod bios;
+pub mod boot;
+pub mod draft;
+pub mod esp;
+pub mod ext4;
+pub mod fat;
+pub mod grub;
+pub mod identity;
+pub mod image;
 pub mod progress;
+pub mod stream;
+pub mod table;
+pub mod window;
