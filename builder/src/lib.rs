@@ -1,9 +1,20 @@
+//! MAKING an image anywhere: from a frozen Spec to a disk file that boots. `build::build` is the page to start at.
+
 pub mod archive;
+pub mod bios;
+pub mod boot;
 pub mod cache;
 pub mod certificate;
+pub mod draft;
+pub mod esp;
 mod explain;
+pub mod ext4;
+pub mod fat;
 pub mod fetch;
+pub mod grub;
 pub mod http;
+pub mod identity;
+pub mod image;
 pub mod index;
 pub mod mirror;
 pub mod package;
@@ -13,4 +24,7 @@ pub mod release;
 pub mod signature;
 pub mod solve;
 pub mod source;
+pub mod stream;
+pub mod table;
 pub mod universe;
+pub mod window;

@@ -1,0 +1,125 @@
+//! Makes a configured tree bootable: its fstab, its one initramfs, and the boot loader's files.
+
+use crate::bios::Bios;
+use crate::esp;
+use crate::grub;
+use crate::image::Layout;
+use crate::progress::Progress;
+use crate::table::{ESP, Table};
+use anyhow::{Context, Result, bail, ensure};
+use fs_err as fs;
+use std::path::Path;
+
+/// Runs a command inside of the tree, and gives what it wrote to stdout. A failure names the command and what it said.
+pub type Run<'a> = &'a dyn Fn(&[&str]) -> Result<Vec<u8>>;
+
+/// A tree made bootable, and what goes outside of its file system.
+#[derive(Debug)]
+pub struct Boot {
+    /// The kernel's version, as in `/lib/modules/VERSION`.
+    pub kernel: String,
+    pub bios: Bios,
+    /// Files of the ESP: path and content.
+    pub esp: Vec<(String, Vec<u8>)>,
+}
+
+/// Moves `/vmlinuz` and `/initrd.img` on the machine; an overlay of the base profile.
+const LINKS: &str = "usr/lib/mimg/boot-links";
+/// Where core.img is made: in a folder that travels empty.
+const CORE: &str = "/var/tmp/core.img";
+
+impl Boot {
+    /// `tree` is a root directory whose packages are configured and whose overlays are in place, owned by us as its root.
+    ///
+    /// Writes `/etc/fstab`, `/boot/initrd.img-VERSION` and the links to it; asks `run` for an initramfs exactly once.
+    /// Needs the packages that `docs/image.md` names; a missing one is named in the error.
+    pub fn install(tree: &Path, run: Run, layout: &Layout, epoch: i64, progress: &Progress) -> Result<Boot> {
+        let kernel = kernel(tree)?;
+        put_fstab(tree, layout)?;
+        let stage = progress.stage("initramfs");
+        put_initramfs(tree, run, &kernel, epoch)?;
+        stage.done(kernel.clone());
+        let bios = bios(tree, run, layout)?;
+        let esp = esp::files(tree, grub::configuration(&layout.identity, &layout.parameters)?)?;
+        Ok(Boot { kernel, bios, esp })
+    }
+}
+
+/// The version of the tree's only kernel.
+fn kernel(tree: &Path) -> Result<String> {
+    let mut versions = Vec::new();
+    for entry in fs::read_dir(tree.join("boot"))? {
+        let name = entry?.file_name();
+        versions.extend(name.to_str().and_then(|name| name.strip_prefix("vmlinuz-")).map(str::to_owned));
+    }
+    versions.sort();
+    match versions.as_slice() {
+        [version] => Ok(version.clone()),
+        [] => bail!("no kernel in the image's /boot: a profile has to ask for linux-image-amd64"),
+        many => bail!(
+            "an image has one kernel, and its /boot has {}: {}: ask for one of them alone",
+            many.len(),
+            many.join(", ")
+        ),
+    }
+}
+
+fn put_fstab(tree: &Path, layout: &Layout) -> Result<()> {
+    let path = tree.join("etc/fstab");
+    let before = if path.exists() { fs::read_to_string(&path)? } else { String::new() };
+    fs::write(&path, fstab(&before, layout))?;
+    fs::create_dir_all(tree.join("boot/efi"))?;
+    Ok(())
+}
+
+/// Ours are the lines of `/` and `/boot/efi`; all others stay as they are.
+fn fstab(before: &str, layout: &Layout) -> String {
+    let part = |name: &str| layout.identity.uuid(&format!("partition/{name}"));
+    let ours =
+        |line: &&str| !matches!(line.split_whitespace().nth(1), Some("/" | "/boot/efi")) || line.starts_with('#');
+    let mut lines = vec![
+        format!("PARTUUID={} / ext4 errors=remount-ro 0 1", part("root")),
+        // Mounted when it is looked at: a machine comes up without its ESP, and a power cut finds it clean.
+        format!(
+            "PARTUUID={} /boot/efi vfat umask=0077,nofail,x-systemd.automount,x-systemd.idle-timeout=1min 0 2",
+            part("esp")
+        ),
+    ];
+    lines.extend(before.lines().filter(ours).map(str::to_owned));
+    lines.join("\n") + "\n"
+}
+
+fn put_initramfs(tree: &Path, run: Run, kernel: &str, epoch: i64) -> Result<()> {
+    ensure!(tree.join(LINKS).exists(), "the image has no /{LINKS}: the base profile's overlay is not in it");
+    let path = format!("/boot/initrd.img-{kernel}");
+    // With SOURCE_DATE_EPOCH it sorts, clamps times and compresses in one thread: the same bytes each time.
+    let stamp = format!("SOURCE_DATE_EPOCH={epoch}");
+    run(&["env", &stamp, "mkinitramfs", "-o", &path, kernel]).context("making the initramfs")?;
+    let size = fs::metadata(tree.join(&path[1..]))?.len();
+    ensure!(size > 0, "mkinitramfs ended well, and {path} is empty");
+    run(&[&format!("/{LINKS}")]).context("pointing /vmlinuz and /initrd.img at the kernel")?;
+    for (link, wanted) in
+        [("vmlinuz", format!("boot/vmlinuz-{kernel}")), ("initrd.img", format!("boot/initrd.img-{kernel}"))]
+    {
+        let seen = fs::read_link(tree.join(link))?;
+        ensure!(seen == Path::new(&wanted), "/{link} points at {}, and {wanted} was wanted", seen.display());
+    }
+    Ok(())
+}
+
+fn bios(tree: &Path, run: Run, layout: &Layout) -> Result<Bios> {
+    let boot = tree.join("usr/lib/grub/i386-pc/boot.img");
+    let boot = fs::read(boot).context("reading GRUB's boot.img: the image needs the package grub-pc-bin")?;
+    // An empty disk in the prefix is the one that core.img was loaded from.
+    let prefix = format!("(,gpt{ESP})/{}", grub::FOLDER);
+    // A file and not stdout: grub-mkimage fails where it cannot sync what it writes to.
+    let made = tree.join(&CORE[1..]);
+    let mut command = vec!["grub-mkimage", "-O", "i386-pc", "-o", CORE, "-p", &prefix];
+    command.extend(grub::MODULES);
+    run(&command).context("making GRUB's core.img")?;
+    let core = fs::read(&made)?;
+    fs::remove_file(&made)?;
+    let table = Table::lay_out(&layout.identity, layout.esp_size, 0);
+    let place = table.partition(1);
+    Bios::new(&boot, core, place.first_lba, place.size())
+}

@@ -1,0 +1,47 @@
+//! The EFI system partition: Debian's signed shim and GRUB where firmware looks without being told, and GRUB's own files.
+
+use crate::fat::Volume;
+use crate::grub;
+use crate::identity::Identity;
+use crate::window::Window;
+use anyhow::{Context, Result};
+use fs_err as fs;
+use std::path::Path;
+
+/// Bytes: room for kernels and initramfs images of several systems, should they move here. Mostly a hole in the image file.
+pub const SIZE: u64 = 256 << 20;
+
+/// Name on the ESP, file of the tree, the package that it comes from.
+///
+/// shim starts the GRUB that lies beside it, and MokManager when a key is to be enrolled, by exactly these names.
+const SIGNED: [(&str, &str, &str); 3] = [
+    ("EFI/BOOT/BOOTX64.EFI", "usr/lib/shim/shimx64.efi.signed", "shim-signed"),
+    ("EFI/BOOT/grubx64.efi", "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed", "grub-efi-amd64-signed"),
+    ("EFI/BOOT/mmx64.efi", "usr/lib/shim/mmx64.efi.signed", "shim-helpers-amd64-signed"),
+];
+
+/// What the ESP holds, from `tree` and GRUB's `configuration`: paths and contents.
+pub fn files(tree: &Path, configuration: String) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut files = Vec::new();
+    for (name, source, package) in SIGNED {
+        let bytes = fs::read(tree.join(source))
+            .with_context(|| format!("reading {name}: the image needs the package {package}"))?;
+        files.push((name.to_owned(), bytes));
+    }
+    files.push((format!("{}/grub.cfg", grub::FOLDER), configuration.into_bytes()));
+    files.push((format!("{}/grubenv", grub::FOLDER), grub::environment()));
+    Ok(files)
+}
+
+/// Writes the volume over all of `window`.
+pub fn write(window: &mut Window, identity: &Identity, files: &[(String, Vec<u8>)], epoch: i64) -> Result<()> {
+    let files: Vec<_> = files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
+    let serial = identity.serial("esp/serial");
+    Volume { label: "ESP", serial, fat32_cluster: Some(cluster(window.len())), files: &files, epoch }.write(window)
+}
+
+/// Sectors in a cluster: the largest that leaves enough clusters for a FAT32, at most 4 KiB.
+fn cluster(size: u64) -> u8 {
+    let enough = |sectors: &u8| size / (u64::from(*sectors) * crate::table::SECTOR) > 66_500;
+    [8, 4, 2].into_iter().find(enough).unwrap_or(1)
+}

@@ -1,0 +1,191 @@
+//! FAT volumes written in process: the ESP of an image, and small labelled media such as a seed.
+//!
+//! No mount, no tool of the host. The same input gives the same bytes: every time stamp and the serial number come
+//! from the caller (`docs/decisions/fat-in-process.md`).
+
+use crate::window::Window;
+use anyhow::{Context, Result, bail, ensure};
+use fs_err as fs;
+use hadris_fat::format::{FatFormatOptions, FatTypeSelection, FatVolumeFormatter, FormatParams, OemName};
+use hadris_fat::time::{FatDateTime, StaticTimeProvider};
+use hadris_fat::{FatDir, FatVolume, FatVolumeWriteExt};
+use jiff::{Timestamp, tz::TimeZone};
+use sha2::{Digest, Sha256};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+/// Fewer clusters than this make a volume FAT16 to a driver that goes by the book (edk2's does), whatever its header says.
+const FAT32_CLUSTERS: u32 = 65_525;
+
+/// A file of a volume: its path with `/` between the parts, none in front ("EFI/BOOT/BOOTX64.EFI"), and its content.
+pub type Entry<'a> = (&'a str, &'a [u8]);
+
+/// What a volume is to hold.
+pub struct Volume<'a> {
+    /// At most 11 of `A-Z 0-9 - _` and blanks.
+    pub label: &'a str,
+    /// The volume's serial number, shown as XXXX-XXXX.
+    pub serial: u32,
+    /// Sectors of 512 bytes in a cluster; without it the size decides, and so does the kind (FAT12, 16 or 32). With it the volume is FAT32.
+    pub fat32_cluster: Option<u8>,
+    pub files: &'a [Entry<'a>],
+    /// The time of all files and folders, in seconds since 1970.
+    pub epoch: i64,
+}
+
+impl Volume<'_> {
+    /// Makes the file system over all of `window`, whose bytes must be zeros. Fails if a name is not valid, or the files need more room.
+    pub fn write(&self, window: &mut Window) -> Result<()> {
+        let options = self.options(window.len())?;
+        let params = FatVolumeFormatter::calculate_params(&options).context("laying out the FAT volume")?;
+        ensure!(
+            self.fat32_cluster.is_none() || params.cluster_count >= FAT32_CLUSTERS,
+            "a FAT32 volume of {} bytes has {} clusters of {} sectors, and firmware wants at least {FAT32_CLUSTERS}: \
+             make it larger, or its clusters smaller",
+            window.len(),
+            params.cluster_count,
+            params.sectors_per_cluster
+        );
+        self.check_room(&params)?;
+        FatVolumeFormatter::format(&mut *window, options).context("formatting the FAT volume")?;
+        let time = fat_time(self.epoch)?;
+        stamp_label(window, &params, time)?;
+        self.fill(window, time)
+    }
+
+    fn options(&self, size: u64) -> Result<FatFormatOptions> {
+        let fits = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b"-_ ".contains(&b);
+        ensure!(
+            !self.label.is_empty() && self.label.len() <= 11 && self.label.bytes().all(fits),
+            "the label {:?} does not fit a FAT volume: 1 to 11 of A-Z, 0-9, '-', '_' and blanks",
+            self.label
+        );
+        let mut options = FatFormatOptions::new(size).volume_label(self.label).volume_id(self.serial);
+        // The name that every driver knows; some firmware is said to look at it.
+        options.oem_name = OemName::new("MSWIN4.1");
+        if let Some(sectors) = self.fat32_cluster {
+            options.fat_type = FatTypeSelection::Fat32;
+            options.sectors_per_cluster = Some(sectors);
+        }
+        Ok(options)
+    }
+
+    /// Says beforehand how many bytes are wanted, where the writer would only say "full" half-way.
+    fn check_room(&self, params: &FormatParams) -> Result<()> {
+        let cluster = u64::from(params.sectors_per_cluster) * params.sector_size as u64;
+        let clusters = |bytes: &[u8]| (bytes.len() as u64).div_ceil(cluster);
+        let folders: u64 = self.files.iter().map(|(path, _)| path.matches('/').count() as u64 + 1).sum();
+        let wanted = self.files.iter().map(|(_, bytes)| clusters(bytes)).sum::<u64>() + folders;
+        let room = u64::from(params.cluster_count);
+        ensure!(
+            wanted <= room,
+            "the files of the FAT volume {} need {} bytes, and it has room for {}: make it larger",
+            self.label,
+            wanted * cluster,
+            room * cluster
+        );
+        Ok(())
+    }
+
+    fn fill(&self, window: &mut Window, time: FatDateTime) -> Result<()> {
+        // The crate asks for a clock that lives for ever: six bytes for each volume.
+        window.rewind()?;
+        let clock = Box::leak(Box::new(StaticTimeProvider(time)));
+        let volume = FatVolume::builder(window).time_provider(clock).open().context("opening the FAT volume")?;
+        for (path, bytes) in self.files {
+            put(&volume, path, bytes).with_context(|| format!("putting {path} on the FAT volume {}", self.label))?;
+        }
+        volume.sync().context("finishing the FAT volume")
+    }
+}
+
+/// Makes a medium at `path`: a FAT volume of `size` bytes without a partition table, labelled `label`, such as a node's seed.
+///
+/// `files` are names and contents; the serial number follows from both and the label. An existing file is replaced.
+pub fn medium(path: &Path, label: &str, size: u64, files: &[Entry], epoch: i64) -> Result<()> {
+    let serial = serial_of(label, files);
+    let file = fs::File::options().read(true).write(true).create(true).truncate(true).open(path)?;
+    file.set_len(size)?;
+    let mut window = Window::new(file.file(), 0, size);
+    let volume = Volume { label, serial, fat32_cluster: None, files, epoch };
+    volume.write(&mut window).with_context(|| format!("making the medium {}", path.display()))?;
+    file.sync_all().map_err(Into::into)
+}
+
+fn serial_of(label: &str, files: &[Entry]) -> u32 {
+    let mut hash = Sha256::new_with_prefix(label);
+    for (name, bytes) in files {
+        hash.update((name.len() as u64).to_le_bytes());
+        hash.update(name);
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    }
+    let digest = hash.finalize();
+    u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3]])
+}
+
+fn put<D: hadris_fat::sync::Read + hadris_fat::sync::Write + hadris_fat::sync::Seek>(
+    volume: &FatVolume<D>,
+    path: &str,
+    bytes: &[u8],
+) -> Result<()> {
+    let mut parts = path.split('/').collect::<Vec<_>>();
+    let Some(name) = parts.pop().filter(|name| !name.is_empty()) else { bail!("the path names no file") };
+    let folder = parts.into_iter().try_fold(volume.root_dir(), |folder, part| enter(volume, folder, part))?;
+    let entry = volume.create_file(&folder, name)?;
+    let mut writer = volume.write_file(&entry)?;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let written = writer.write(rest)?;
+        ensure!(written > 0, "the volume took no more bytes");
+        rest = &rest[written..];
+    }
+    Ok(writer.finish()?)
+}
+
+/// The folder `name` of `parent`, made if it is not there.
+fn enter<'v, D: hadris_fat::sync::Read + hadris_fat::sync::Write + hadris_fat::sync::Seek>(
+    volume: &'v FatVolume<D>,
+    parent: FatDir<'v, D>,
+    name: &str,
+) -> Result<FatDir<'v, D>> {
+    match parent.find(name)? {
+        Some(found) => Ok(volume.open_dir_entry(&found)?),
+        None => Ok(volume.create_dir(&parent, name)?),
+    }
+}
+
+/// The formatter stamps the label's entry, the root folder's first, with the wall clock: the times of a FAT entry are at 13..20 and 22..26.
+fn stamp_label(window: &mut Window, params: &FormatParams, time: FatDateTime) -> Result<()> {
+    let reserved = u64::from(params.reserved_sectors);
+    let fats = u64::from(params.fat_count) * u64::from(params.sectors_per_fat);
+    let start = (reserved + fats) * params.sector_size as u64;
+    let mut entry = [0; 32];
+    window.seek(SeekFrom::Start(start))?;
+    window.read_exact(&mut entry)?;
+    let (day, second) = (time.date.to_le_bytes(), time.time.to_le_bytes());
+    entry[13] = time.time_tenth;
+    entry[14..16].copy_from_slice(&second);
+    entry[16..18].copy_from_slice(&day);
+    entry[18..20].copy_from_slice(&day);
+    entry[22..24].copy_from_slice(&second);
+    entry[24..26].copy_from_slice(&day);
+    window.seek(SeekFrom::Start(start))?;
+    window.write_all(&entry).context("stamping the volume's label")
+}
+
+/// FAT counts from 1980 in local time; UTC here, as the kernel's `tz=UTC` reads it.
+fn fat_time(epoch: i64) -> Result<FatDateTime> {
+    let at = Timestamp::from_second(epoch).with_context(|| format!("reading the time stamp {epoch}"))?;
+    let at = at.to_zoned(TimeZone::UTC);
+    let year = u16::try_from(at.year()).unwrap_or(1980);
+    let field = |n: i8| n.unsigned_abs();
+    Ok(FatDateTime::new(
+        year,
+        field(at.month()),
+        field(at.day()),
+        field(at.hour()),
+        field(at.minute()),
+        field(at.second()),
+    ))
+}

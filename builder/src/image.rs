@@ -1,0 +1,135 @@
+//! A bootable disk image, made of a bootable tree: no loop device, no mount, no device mapper.
+
+use crate::boot::Boot;
+use crate::draft::Draft;
+use crate::esp;
+use crate::ext4::{self, Ext4};
+use crate::identity::Identity;
+use crate::progress::Progress;
+use crate::stream::{self, Used};
+use crate::table::{ESP, MIB, ROOT, Table};
+use crate::window::Window;
+use anyhow::{Context, Result, ensure};
+use nix::sys::statvfs::fstatvfs;
+use serde::Serialize;
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::Path;
+use uuid::Uuid;
+
+/// What an image is to look like.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    pub identity: Identity,
+    /// Bytes of the ESP, `esp::SIZE` unless there is a reason.
+    pub esp_size: u64,
+    /// Bytes of the root partition; `None` gives it what the tree needs and some to spare.
+    pub root_size: Option<u64>,
+    /// Kernel parameters next to those that every image has, one in each string.
+    pub parameters: Vec<String>,
+}
+
+impl Layout {
+    /// The usual layout, with no parameters of a profile.
+    pub fn new(identity: Identity) -> Layout {
+        Layout { identity, esp_size: esp::SIZE, root_size: None, parameters: Vec::new() }
+    }
+}
+
+/// What was written: for the manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Image {
+    /// The disk's size in bytes, its GUID, and its partitions.
+    pub table: Table,
+    /// The root file system's UUID.
+    pub root_uuid: Uuid,
+    /// SHA-256 of the tree as a tar stream, in hex: equal trees have equal digests.
+    pub tree_sha256: String,
+    /// Files, folders and links in the tree.
+    pub tree_entries: u64,
+    /// The kernel's version.
+    pub kernel: String,
+}
+
+impl Image {
+    /// Writes the image of `tree`, made bootable by `boot`, to the sparse file `out`.
+    ///
+    /// `out` appears when it is whole, replacing what was there; before that nothing has a name, so an error, ^C or a power cut
+    /// leaves nothing. Says how many bytes are needed if the file system of `out` has fewer. No time in it is after `epoch`.
+    pub fn pack(
+        tree: &Path,
+        boot: &Boot,
+        layout: &Layout,
+        out: &Path,
+        epoch: i64,
+        progress: &Progress,
+    ) -> Result<Image> {
+        let stage = progress.stage("packing");
+        let used = stream::used(tree).context("measuring the tree")?;
+        let table = table(layout, &used)?;
+        let draft = Draft::new(out)?;
+        let needed = used.bytes + boot.esp.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>() + 64 * MIB;
+        check_room(draft.file(), out, needed)?;
+        draft.file().set_len(table.size).context("sizing the disk file")?;
+        let root = Ext4 {
+            disk: &draft.path(),
+            start: table.partition(ROOT).start(),
+            size: table.partition(ROOT).size(),
+            uuid: layout.identity.uuid("root/ext4"),
+            hash_seed: layout.identity.uuid("root/hash-seed"),
+            epoch,
+        };
+        let tree_sha256 = root.write(tree, &used, &stage).map_err(|e| full(e, draft.file(), needed))?;
+        write_boot(draft.file(), boot, layout, &table, epoch).map_err(|e| full(e, draft.file(), needed))?;
+        draft.publish()?;
+        stage.done(format!("{}, {} MiB", out.display(), table.size / MIB));
+        Ok(Image { root_uuid: root.uuid, tree_sha256, tree_entries: used.entries, kernel: boot.kernel.clone(), table })
+    }
+}
+
+fn table(layout: &Layout, used: &Used) -> Result<Table> {
+    let least = used.bytes + used.entries * 256 + 64 * MIB;
+    let root = layout.root_size.unwrap_or_else(|| ext4::size_for(used));
+    ensure!(root >= least, "the root partition is to have {root} bytes, and the tree needs {least}: make it larger");
+    Ok(Table::lay_out(&layout.identity, layout.esp_size, root))
+}
+
+/// Everything but the root; the table comes last, so that half an image has none.
+fn write_boot(disk: &File, boot: &Boot, layout: &Layout, table: &Table, epoch: i64) -> Result<()> {
+    let window = |number| {
+        let part = table.partition(number);
+        Window::new(disk, part.start(), part.size())
+    };
+    esp::write(&mut window(ESP), &layout.identity, &boot.esp, epoch).context("making the ESP")?;
+    let mut core = window(1);
+    core.seek(SeekFrom::Start(0))?;
+    core.write_all(&boot.bios.core).context("writing core.img")?;
+    table.write(disk, boot.bios.boot_code)
+}
+
+fn check_room(disk: &File, out: &Path, needed: u64) -> Result<()> {
+    let free = free(disk)?;
+    ensure!(
+        free >= needed,
+        "{} needs {needed} bytes, and its file system has {free} left: free some, or name another place",
+        out.display()
+    );
+    Ok(())
+}
+
+/// Bytes that we may still write to the file system of `disk`.
+fn free(disk: &File) -> Result<u64> {
+    let stat = fstatvfs(disk).context("asking for the room left")?;
+    Ok(stat.blocks_available() * stat.fragment_size())
+}
+
+/// Says so if the reason is that the disk ran full meanwhile.
+fn full(error: anyhow::Error, disk: &File, needed: u64) -> anyhow::Error {
+    match free(disk) {
+        Ok(free) if free < MIB => {
+            error.context(format!("the file system ran full: the image needs {needed} bytes in all"))
+        }
+        _ => error,
+    }
+}
