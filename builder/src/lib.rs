@@ -35,5 +35,6 @@ pub mod table;
 pub mod tree;
 pub mod trial;
 pub mod universe;
+pub mod vm;
 pub mod window;
 pub mod work;
