@@ -1,1 +1,29 @@
+//! MAKING it so on this machine: observes what the machine is, plans (in `profiles`), does the steps, reports. It
+//! decides nothing.
+//!
+//! ```text
+//! find --> Spec --observe--> Facts --plan--> Plan --apply--> Record       again until every Verdict is Done; then Report
+//! ```
 
+pub mod apply;
+mod block;
+mod cli;
+pub mod command;
+pub mod console;
+mod event;
+pub mod file;
+pub mod find;
+mod log;
+pub mod machine;
+pub mod medium;
+pub mod observe;
+mod owner;
+pub mod partition;
+pub mod pass;
+pub mod place;
+pub mod record;
+pub mod resident;
+mod table;
+pub mod unit;
+
+pub use cli::main;

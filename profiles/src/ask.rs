@@ -56,6 +56,8 @@ pub struct Table {
     pub sector: u64,
     /// How many sectors the device has now; more than `backup + 1` when it has grown.
     pub sectors: u64,
+    /// Where the backup header stands. 0 where it is not valid, or where growing was cut off: the table is to be
+    /// written again.
     pub backup: u64,
     pub partitions: Vec<Slice>,
 }

@@ -39,6 +39,16 @@ impl Facts {
         self.0.contains_key(ask)
     }
 
+    /// The answer to a question; `None` while it was not asked.
+    pub fn answer(&self, ask: &Ask) -> Option<&Answer> {
+        self.0.get(ask)
+    }
+
+    /// Every question with its answer, in the order of the questions.
+    pub fn iter(&self) -> impl Iterator<Item = (&Ask, &Answer)> {
+        self.0.iter()
+    }
+
     /// Takes over all that `newer` knows.
     pub fn update(&mut self, newer: Facts) {
         self.0.extend(newer.0);

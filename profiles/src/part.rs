@@ -19,6 +19,8 @@ mod timezone;
 pub mod unit;
 pub mod user;
 
+pub use node::SEED_LABEL;
+
 /// What every kind of Part tells. All pure: only the Spec and the Facts are seen.
 pub trait Part {
     /// The line's head in plans and reports, such as "user ana". Unique within a Spec.

@@ -1,0 +1,167 @@
+//! The command line.
+
+use crate::console::{self, say, warn};
+use crate::log::Log;
+use crate::machine::Machine;
+use crate::pass::{Ended, Extent, pass};
+use crate::place::REPORT;
+use crate::{record, resident};
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use nix::unistd::geteuid;
+use profiles::report::Report;
+use serde::Serialize;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+/// Between two passes of `apply` while something waits.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Makes this machine what its Spec says.
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused, 4 something still waits or is left to do.
+#[derive(Parser)]
+#[command(name = "firstboot", version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Cmd,
+}
+
+#[derive(Subcommand)]
+enum Cmd {
+    /// Show what would be done now, and do nothing
+    Plan {
+        /// Print the plan as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Do what is to be done, and go on while something waits
+    Apply {
+        /// Print the report as JSON; steps are told on stderr
+        #[arg(long)]
+        json: bool,
+        /// How long to go on while something waits
+        #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+        timeout: u64,
+    },
+    /// Show the report of the last pass; needs no root
+    Status {
+        /// Print the report as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what the machine answers to every question, as said
+    Facts {
+        /// Print the facts as JSON that can be read again as a recording
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stay and look after the machine: what firstboot.service does
+    Run,
+}
+
+/// The binary's whole story: reads the command line, does what it says, gives the exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    ExitCode::from(start(&cli.verb).unwrap_or_else(|error| {
+        warn(format!("firstboot: {error:#}"));
+        FAILED
+    }))
+}
+
+fn start(verb: &Cmd) -> Result<u8> {
+    if let Cmd::Status { json } = verb {
+        return status(Path::new("/"), *json);
+    }
+    if !geteuid().is_root() {
+        warn("firstboot: this needs root; try it with sudo. `firstboot status` does not.");
+        return Ok(USAGE);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let machine = Machine::here();
+        match verb {
+            Cmd::Plan { json } => plan(&machine, *json).await,
+            Cmd::Apply { json, timeout } => apply(&machine, *json, Duration::from_secs(*timeout)).await,
+            Cmd::Facts { json } => facts(&machine, *json).await,
+            Cmd::Status { json } => status(machine.root(), *json),
+            Cmd::Run => run(&machine).await,
+        }
+    })
+}
+
+async fn look(machine: &Machine) -> Result<Ended> {
+    let mut log = Log { root: machine.root().to_owned(), resident: false };
+    let ended = pass(machine, Extent::Look, &mut log).await?;
+    ended.unanswered.iter().for_each(|note| warn(format!("no answer: {note}")));
+    Ok(ended)
+}
+
+async fn plan(machine: &Machine, json: bool) -> Result<u8> {
+    let report = look(machine).await?.report;
+    if json {
+        say(pretty(&report.plan)?)
+    } else {
+        say(report.to_string().trim_end())
+    }
+    Ok(report.code())
+}
+
+async fn facts(machine: &Machine, json: bool) -> Result<u8> {
+    let ended = look(machine).await?;
+    if json {
+        say(pretty(&ended.facts)?);
+        return Ok(0);
+    }
+    for (ask, answer) in ended.facts.iter() {
+        say(format!("{}\n    {}", serde_json::to_string(ask)?, serde_json::to_string(answer)?));
+    }
+    Ok(0)
+}
+
+async fn apply(machine: &Machine, json: bool, timeout: Duration) -> Result<u8> {
+    const WAITING: u8 = 4;
+    let deadline = Instant::now() + timeout;
+    let mut log = Log { root: machine.root().to_owned(), resident: false };
+    let mut done = Vec::new();
+    let report = loop {
+        let mut ended = pass(machine, Extent::Apply, &mut log).await?;
+        done.append(&mut ended.report.done);
+        if ended.report.code() != WAITING || Instant::now() + PAUSE > deadline {
+            break Report { done, ..ended.report };
+        }
+        tokio::time::sleep(PAUSE).await;
+    };
+    show(&report, json)?;
+    Ok(report.code())
+}
+
+fn status(root: &Path, json: bool) -> Result<u8> {
+    let report = record::read(root, REPORT)?.with_context(|| {
+        format!("there is no report at {REPORT}: no pass has ended since boot; see `journalctl -b -u firstboot`")
+    })?;
+    show(&report, json)?;
+    Ok(report.code())
+}
+
+fn show(report: &Report, json: bool) -> Result<()> {
+    say(if json { record::json(report)? } else { report.to_string() }.trim_end());
+    Ok(())
+}
+
+fn pretty(value: &impl Serialize) -> Result<String> {
+    Ok(serde_json::to_string_pretty(value)?)
+}
+
+/// What ends the resident mode is shown at the prompt too: without a Spec there is no Report to show.
+async fn run(machine: &Machine) -> Result<u8> {
+    let ended = resident::run(machine).await;
+    if let Err(error) = &ended {
+        let text = console::escaped(&format!("firstboot FAILED: {error:#}\nMore: journalctl -u firstboot\n\n"));
+        console::Console::new(machine.root()).notice(&text).await.context("writing the notice")?;
+    }
+    ended
+}
