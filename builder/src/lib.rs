@@ -14,3 +14,4 @@ pub mod signature;
 pub mod solve;
 pub mod source;
 pub mod universe;
+mod walk;
