@@ -31,4 +31,5 @@ pub mod stream;
 pub mod table;
 pub mod universe;
 pub mod vm;
+mod walk;
 pub mod window;

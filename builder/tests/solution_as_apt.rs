@@ -7,6 +7,7 @@ use builder::package::{Package, Why};
 use builder::progress::Progress;
 use builder::solve::Wanted;
 use builder::source::Source;
+use builder::universe::Universe;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -55,10 +56,10 @@ fn tmp(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
-fn solve(archive: &Archive, list: &str) -> Vec<Package> {
+fn solve(archive: &Archive, universe: &Universe, list: &str) -> Vec<Package> {
     let wanted: Vec<Wanted> =
         list.split_whitespace().map(|name| Wanted { name: name.to_owned(), by: "the test".to_owned() }).collect();
-    archive.solve(&wanted).unwrap()
+    archive.solve_in(universe, &wanted).unwrap()
 }
 
 /// apt in a folder of its own: nothing is installed, and the sources are ours.
@@ -130,11 +131,15 @@ fn installed(line: &str) -> Option<String> {
 fn every_solution_is_the_one_of_apt() {
     let Some(archive) = archive() else { return };
     let Some(apt) = Apt::new() else { return };
-    let essential: Vec<String> =
-        solve(&archive, "").into_iter().filter(|package| package.why == Why::Essential).map(|p| p.name).collect();
+    let universe = archive.universe().unwrap();
+    let essential: Vec<String> = solve(&archive, &universe, "")
+        .into_iter()
+        .filter(|package| package.why == Why::Essential)
+        .map(|p| p.name)
+        .collect();
     let mut wrong = Vec::new();
     for list in LISTS {
-        let ours: BTreeSet<String> = solve(&archive, list).iter().map(Package::to_string).collect();
+        let ours: BTreeSet<String> = solve(&archive, &universe, list).iter().map(Package::to_string).collect();
         let names: Vec<&str> = essential.iter().map(String::as_str).chain(list.split_whitespace()).collect();
         let theirs = apt.solve(&names);
         eprintln!("{} packages here, {} by apt: {list}", ours.len(), theirs.len());
