@@ -1,1 +1,12 @@
+pub mod deb;
+pub mod dpkg;
+mod finish;
+pub mod order;
+pub mod overlay;
 pub mod progress;
+pub mod root;
+pub mod sandbox;
+pub mod scan;
+pub mod tree;
+pub mod unpack;
+pub mod work;
