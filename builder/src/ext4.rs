@@ -54,7 +54,7 @@ impl Ext4<'_> {
         let libraries = tree.join(LIBRARIES);
         let mut command = Command::new(libraries.join("ld-linux-x86-64.so.2"));
         command.arg("--library-path").arg(&libraries).arg(tree.join("usr/sbin/mke2fs"));
-        command.args(["-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "1"]);
+        command.args(["-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "1", "-e", "remount-ro"]);
         command.args(["-i", &self.bytes_per_inode(used).to_string(), "-U", &self.uuid.to_string()]);
         command.args(["-E", &self.options(), "-d", "-"]).arg(self.disk).arg((self.size / BLOCK).to_string());
         command.env_clear().env("LC_ALL", "C").env("SOURCE_DATE_EPOCH", self.epoch.to_string());

@@ -133,3 +133,16 @@ fn full(error: anyhow::Error, disk: &File, needed: u64) -> anyhow::Error {
         _ => error,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_little_room_is_said_beforehand_in_bytes() {
+        let file = tempfile::tempfile().expect("a file");
+        check_room(&file, Path::new("disk.img"), 1).expect("room for one byte");
+        let said = check_room(&file, Path::new("disk.img"), u64::MAX).expect_err("no room").to_string();
+        assert!(said.contains("disk.img needs 18446744073709551615 bytes"), "{said}");
+    }
+}
