@@ -3,6 +3,7 @@ pub mod dpkg;
 mod finish;
 pub mod order;
 pub mod overlay;
+mod owners;
 pub mod progress;
 pub mod root;
 pub mod sandbox;
