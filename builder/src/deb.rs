@@ -55,7 +55,7 @@ pub enum Kind {
 
 /// Beyond these a package is taken for a bomb: the densest package of the archive unpacks to some 40 times its size.
 const RATIO: u64 = 300;
-const FLOOR: u64 = 1 << 30;
+const FLOOR: u64 = 64 << 20;
 const CONTROL: u64 = 64 << 20;
 const XZ_MEMORY: u64 = 256 << 20;
 
