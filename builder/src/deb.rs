@@ -55,7 +55,7 @@ pub enum Kind {
 
 /// Beyond these a package is taken for a bomb: the densest package of the archive unpacks to some 40 times its size.
 const RATIO: u64 = 300;
-const FLOOR: u64 = 1 << 30;
+const FLOOR: u64 = 64 << 20;
 const CONTROL: u64 = 64 << 20;
 const XZ_MEMORY: u64 = 256 << 20;
 
@@ -132,14 +132,17 @@ impl Deb {
         std::str::from_utf8(content).with_context(|| format!("reading {member} of {} as UTF-8", self.name()))
     }
 
-    /// The conffiles, relative to the root, in the package's order.
-    pub fn conffiles(&self) -> Result<Vec<PathBuf>> {
+    /// The conffiles, relative to the root, in the package's order, and whether each is marked `remove-on-upgrade`:
+    /// such a one the package does not ship.
+    pub fn conffiles(&self) -> Result<Vec<(PathBuf, bool)>> {
         let lines = self.text("conffiles")?.lines().map(str::trim).filter(|line| !line.is_empty());
-        // `remove-on-upgrade /path` names a file that the package does not ship.
-        lines
-            .filter(|line| line.starts_with('/'))
-            .map(|line| root::inside(Path::new(line.trim_start_matches('/'))))
-            .collect()
+        let conffile = |line: &str| {
+            let (path, remove) = line.strip_prefix("remove-on-upgrade ").map_or((line, false), |path| (path, true));
+            let path =
+                path.trim_start().strip_prefix('/').with_context(|| format!("the conffile {line:?} is no path"))?;
+            Ok((root::inside(Path::new(path))?, remove))
+        };
+        lines.map(conffile).collect()
     }
 
     /// Calls `visit` for each entry of data.tar in its order; the content can be read only within the call.

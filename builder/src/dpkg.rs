@@ -19,34 +19,34 @@ pub struct Rules {
 }
 
 /// Makes an empty database.
-pub fn create(root: &Root) -> Result<()> {
+pub fn create(root: &Root, epoch: i64) -> Result<()> {
     for (file, content) in [("status", ""), ("diversions", ""), ("statoverride", ""), ("info/format", "1\n")] {
-        put(root, file, content.as_bytes(), 0o644)?;
+        put(root, epoch, file, content.as_bytes())?;
     }
     for folder in ["updates", "triggers"] {
         root.make_dirs(&Path::new(FOLDER).join(folder)).with_context(|| format!("making dpkg's folder {folder}"))?;
     }
-    put(root, "triggers/Unincorp", b"", 0o644)
+    put(root, epoch, "triggers/Unincorp", b"")
 }
 
 /// Records packages as unpacked: status, info/*, and the triggers that they are interested in or set off.
-pub fn record(root: &Root, packages: &[(&Deb, &Unpacked)]) -> Result<()> {
+pub fn record(root: &Root, epoch: i64, packages: &[(&Deb, &Unpacked)]) -> Result<()> {
     let mut status = root.text("/var/lib/dpkg/status")?;
     for (deb, unpacked) in packages {
-        info(root, deb, unpacked)?;
+        info(root, epoch, deb, unpacked)?;
         writeln!(status, "{}\n", paragraph(deb, unpacked)?)?;
     }
-    put(root, "status", status.as_bytes(), 0o644)?;
-    let interests = interests(root, packages)?;
-    set_off(root, packages, &interests)
+    put(root, epoch, "status", status.as_bytes())?;
+    let interests = interests(root, epoch, packages)?;
+    set_off(root, epoch, packages, &interests)
 }
 
 /// Takes paths that another package replaced off the lists of the packages that shipped them.
-pub fn forget(root: &Root, deb: &Deb, paths: &BTreeSet<PathBuf>) -> Result<()> {
+pub fn forget(root: &Root, epoch: i64, deb: &Deb, paths: &BTreeSet<PathBuf>) -> Result<()> {
     let file = format!("info/{}.list", deb.info_name());
     let list = root.text(&format!("{FOLDER}/{file}"))?;
     let kept = list.lines().filter(|line| !paths.contains(Path::new(line.trim_start_matches('/'))));
-    put(root, &file, kept.map(|line| format!("{line}\n")).collect::<String>().as_bytes(), 0o644)
+    put(root, epoch, &file, kept.map(|line| format!("{line}\n")).collect::<String>().as_bytes())
 }
 
 /// Which package's list names `path`, if any.
@@ -65,14 +65,16 @@ fn paragraph(deb: &Deb, unpacked: &Unpacked) -> Result<String> {
     let mut text = format!("{}\nStatus: install ok unpacked\n", deb.control);
     if !unpacked.conffiles.is_empty() {
         text.push_str("Conffiles:\n");
-        for (path, hash) in &unpacked.conffiles {
-            writeln!(text, " /{} {}", path.display(), hash.as_deref().unwrap_or("newconffile"))?;
+        for conffile in &unpacked.conffiles {
+            let hash = conffile.hash.as_deref().unwrap_or("newconffile");
+            let remove = if conffile.remove_on_upgrade { " remove-on-upgrade" } else { "" };
+            writeln!(text, " /{} {hash}{remove}", conffile.path.display())?;
         }
     }
     Ok(text)
 }
 
-fn info(root: &Root, deb: &Deb, unpacked: &Unpacked) -> Result<()> {
+fn info(root: &Root, epoch: i64, deb: &Deb, unpacked: &Unpacked) -> Result<()> {
     let name = deb.info_name();
     let folder = Path::new(FOLDER).join("info");
     for (member, file) in &deb.members {
@@ -83,17 +85,17 @@ fn info(root: &Root, deb: &Deb, unpacked: &Unpacked) -> Result<()> {
     for path in &unpacked.paths {
         writeln!(list, "/{}", if path.as_os_str().is_empty() { ".".into() } else { path.to_string_lossy() })?;
     }
-    put(root, &format!("info/{name}.list"), list.as_bytes(), 0o644)?;
+    put(root, epoch, &format!("info/{name}.list"), list.as_bytes())?;
     if !deb.members.contains_key("md5sums") {
         let line = |(path, hash): &(PathBuf, String)| format!("{hash}  {}\n", path.display());
         let sums: String = unpacked.md5.iter().map(line).collect();
-        put(root, &format!("info/{name}.md5sums"), sums.as_bytes(), 0o644)?;
+        put(root, epoch, &format!("info/{name}.md5sums"), sums.as_bytes())?;
     }
     Ok(())
 }
 
 /// Registers interests, and gives those in files that the tree has so far: path -> (package, awaited).
-fn interests(root: &Root, packages: &[(&Deb, &Unpacked)]) -> Result<HashMap<PathBuf, Vec<(String, bool)>>> {
+fn interests(root: &Root, epoch: i64, packages: &[(&Deb, &Unpacked)]) -> Result<HashMap<PathBuf, Vec<(String, bool)>>> {
     let mut files = root.text("/var/lib/dpkg/triggers/File")?;
     let mut named: BTreeMap<String, String> = BTreeMap::new();
     for (deb, _) in packages {
@@ -109,9 +111,9 @@ fn interests(root: &Root, packages: &[(&Deb, &Unpacked)]) -> Result<HashMap<Path
     for (trigger, lines) in named {
         let file = format!("triggers/{trigger}");
         let text = root.text(&format!("{FOLDER}/{file}"))? + &lines;
-        put(root, &file, text.as_bytes(), 0o644)?;
+        put(root, epoch, &file, text.as_bytes())?;
     }
-    put(root, "triggers/File", files.as_bytes(), 0o644)?;
+    put(root, epoch, "triggers/File", files.as_bytes())?;
     let mut interests: HashMap<PathBuf, Vec<(String, bool)>> = HashMap::new();
     for (path, who) in files.lines().filter_map(|line| line.split_once(' ')) {
         let (package, awaited) = who.strip_suffix("/noawait").map_or((who, true), |package| (package, false));
@@ -125,6 +127,7 @@ fn interests(root: &Root, packages: &[(&Deb, &Unpacked)]) -> Result<HashMap<Path
 /// dpkg takes it from there at its next start, and drops what concerns packages that are not configured.
 fn set_off(
     root: &Root,
+    epoch: i64,
     packages: &[(&Deb, &Unpacked)],
     interests: &HashMap<PathBuf, Vec<(String, bool)>>,
 ) -> Result<()> {
@@ -144,7 +147,7 @@ fn set_off(
     for (trigger, who) in triggers {
         writeln!(text, "{trigger} {}", who.into_iter().collect::<Vec<_>>().join(" "))?;
     }
-    put(root, "triggers/Unincorp", text.as_bytes(), 0o644)
+    put(root, epoch, "triggers/Unincorp", text.as_bytes())
 }
 
 /// The triggers named after `verb` (interest, activate) in a package's triggers file, and whether they are awaited.
@@ -215,6 +218,6 @@ impl Rules {
     }
 }
 
-fn put(root: &Root, file: &str, content: &[u8], mode: u32) -> Result<()> {
-    root.write(&Path::new(FOLDER).join(file), content, Attributes { uid: 0, gid: 0, mode, mtime: 0 })
+fn put(root: &Root, epoch: i64, file: &str, content: &[u8]) -> Result<()> {
+    root.write(&Path::new(FOLDER).join(file), content, Attributes { uid: 0, gid: 0, mode: 0o644, mtime: epoch })
 }

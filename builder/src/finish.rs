@@ -60,6 +60,7 @@ pub fn finish(tree: &Tree) -> Result<()> {
             tree.root().remove(&Path::new(folder).join(name))?;
         }
     }
+    leftovers(tree, Path::new("etc"))?;
     dangling(tree, Path::new("etc/ssl/certs"))?;
     // Empty, not missing: systemd then makes a new one at the first boot, and units of first boot run.
     let attributes = Attributes { uid: 0, gid: 0, mode: 0o444, mtime: tree.epoch() };
@@ -91,6 +92,20 @@ fn empty(tree: &Tree, folder: &Path) -> Result<()> {
         match tree.root().stat(&path)? {
             Some(stat) if is_dir(&stat) => empty(tree, &path)?,
             _ => tree.root().remove(&path)?,
+        }
+    }
+    Ok(())
+}
+
+/// Removes what dpkg and ucf put beside a configuration file that was there already, such as one of an overlay.
+fn leftovers(tree: &Tree, folder: &Path) -> Result<()> {
+    for name in tree.root().names(folder)? {
+        let path = folder.join(&name);
+        let name = name.to_string_lossy();
+        if [".dpkg-dist", ".dpkg-new", ".dpkg-old", ".dpkg-tmp", ".ucf-dist"].iter().any(|end| name.ends_with(end)) {
+            tree.root().remove(&path)?;
+        } else if tree.root().stat(&path)?.is_some_and(|stat| is_dir(&stat)) {
+            leftovers(tree, &path)?;
         }
     }
     Ok(())

@@ -27,6 +27,7 @@ pub mod manifest;
 pub mod mirror;
 pub mod order;
 pub mod overlay;
+mod owners;
 pub mod package;
 pub mod progress;
 pub mod relation;

@@ -60,7 +60,7 @@ impl Tree {
         let mut unpacked = unpacker.unpack(&first, Conffiles::Final, &stage)?;
         unpacked.extend(unpacker.unpack(&others, Conffiles::Final, &stage)?);
         stage.done(format!("{} essential packages", core.len()));
-        dpkg::create(&self.root)?;
+        dpkg::create(&self.root, self.epoch)?;
         let core: Vec<usize> = first.into_iter().chain(others).collect();
         self.before_install(&core, debs)?;
         self.record(&core, unpacker, debs, &unpacked)?;
@@ -78,9 +78,9 @@ impl Tree {
 
     fn record(&self, round: &[usize], unpacker: &Unpacker, debs: &[Deb], unpacked: &[Unpacked]) -> Result<()> {
         let packages: Vec<(&Deb, &Unpacked)> = round.iter().map(|at| &debs[*at]).zip(unpacked).collect();
-        dpkg::record(&self.root, &packages).context("writing dpkg's database")?;
+        dpkg::record(&self.root, self.epoch, &packages).context("writing dpkg's database")?;
         for (at, paths) in unpacker.lost() {
-            dpkg::forget(&self.root, &debs[at], &paths)?;
+            dpkg::forget(&self.root, self.epoch, &debs[at], &paths)?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@
 
 use crate::deb::{Deb, Entry, Kind};
 use crate::dpkg::Rules;
+use crate::owners::Owners;
 use crate::progress::Stage;
 use crate::root::{Attributes, Root, inside, is_dir, is_link};
 use anyhow::{Context, Result, bail, ensure};
@@ -16,8 +17,8 @@ use nix::sys::stat::{Mode, mkdirat};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What was unpacked of one package.
 #[derive(Default)]
@@ -26,11 +27,19 @@ pub struct Unpacked {
     pub paths: Vec<PathBuf>,
     /// Where they are: as `paths`, but for diversions.
     pub used: Vec<PathBuf>,
-    /// Conffiles, with their MD5 if they already stand under their final names.
-    pub conffiles: Vec<(PathBuf, Option<String>)>,
+    pub conffiles: Vec<Conffile>,
     /// MD5 of every regular file, if the package brings none.
     pub md5: Vec<(PathBuf, String)>,
     late: Vec<Late>,
+}
+
+/// A line of the field Conffiles in dpkg's status.
+pub struct Conffile {
+    pub path: PathBuf,
+    /// Its MD5, if it already stands under its final name.
+    pub hash: Option<String>,
+    /// Not shipped: to be removed when an older version of the package had it.
+    pub remove_on_upgrade: bool,
 }
 
 /// What is done once all archives of the round were read.
@@ -44,19 +53,9 @@ struct Late {
 pub struct Unpacker<'a> {
     root: &'a Root,
     debs: &'a [Deb],
-    shared: Mutex<Shared>,
-}
-
-#[derive(Default)]
-struct Shared {
-    /// Package by canonical path of file or link.
-    owners: HashMap<PathBuf, usize>,
+    owners: Owners<'a>,
     /// Directories made in this round whose attributes are still to be set.
-    made: HashSet<PathBuf>,
-    /// Files that a package replaces but another wrote first in this round.
-    again: BTreeMap<usize, BTreeSet<PathBuf>>,
-    /// Paths that packages lost to others that replace them.
-    lost: BTreeMap<usize, BTreeSet<PathBuf>>,
+    made: Mutex<HashSet<PathBuf>>,
 }
 
 /// How a round treats conffiles.
@@ -70,36 +69,34 @@ pub enum Conffiles {
 
 impl<'a> Unpacker<'a> {
     pub fn new(root: &'a Root, debs: &'a [Deb]) -> Unpacker<'a> {
-        Unpacker { root, debs, shared: Mutex::default() }
+        Unpacker { root, debs, owners: Owners::new(debs), made: Mutex::default() }
     }
 
     /// Unpacks the packages at `round`, largest first on all processors. The answer is in the order of `round`.
     pub fn unpack(&self, round: &[usize], conffiles: Conffiles, stage: &Stage) -> Result<Vec<Unpacked>> {
         let rules = Rules::read(self.root)?;
-        let results = self.in_parallel(round, stage, |deb| self.extract(deb, &rules, conffiles))?;
-        for (deb, paths) in std::mem::take(&mut self.shared().again) {
+        let mut unpacked = self.in_parallel(round, stage, |deb| self.extract(deb, &rules, conffiles))?;
+        for (deb, paths) in self.owners.take_all_again() {
             self.write_again(deb, &paths, &rules, conffiles)?;
         }
-        let mut unpacked: Vec<Unpacked> = results;
         for (one, deb) in unpacked.iter_mut().zip(round) {
             self.finish(*deb, one, conffiles).with_context(|| format!("unpacking {}", self.debs[*deb].name()))?;
         }
         for (one, deb) in unpacked.iter_mut().zip(round) {
-            if let Some(lost) = self.shared().lost.remove(deb) {
-                one.paths.retain(|path| !lost.contains(path));
-                one.conffiles.retain(|(path, _)| !lost.contains(path));
-            }
+            let lost = self.owners.take_lost(*deb);
+            one.paths.retain(|path| !lost.contains(path));
+            one.conffiles.retain(|conffile| !lost.contains(&conffile.path));
         }
         Ok(unpacked)
     }
 
     /// Paths that packages of earlier rounds lost in the last one.
     pub fn lost(&self) -> BTreeMap<usize, BTreeSet<PathBuf>> {
-        std::mem::take(&mut self.shared().lost)
+        self.owners.take_all_lost()
     }
 
-    fn shared(&self) -> std::sync::MutexGuard<'_, Shared> {
-        self.shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn made(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn in_parallel<T: Send>(
@@ -120,7 +117,7 @@ impl<'a> Unpacker<'a> {
                 }
                 stage.now(self.debs[round[*at]].name());
                 stage.add(*size);
-                results.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(*at, result);
+                results.lock().unwrap_or_else(PoisonError::into_inner).insert(*at, result);
             }
         };
         let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
@@ -129,13 +126,13 @@ impl<'a> Unpacker<'a> {
                 scope.spawn(worker);
             }
         });
-        results.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).into_values().collect()
+        results.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
     }
 
     /// Writes a package's directories and files; links are kept for later.
     fn extract(&self, at: usize, rules: &Rules, conffiles: Conffiles) -> Result<Unpacked> {
         let deb = &self.debs[at];
-        let own: HashSet<PathBuf> = deb.conffiles()?.into_iter().collect();
+        let own = shipped(deb)?;
         let sums = !deb.members.contains_key("md5sums");
         let mut unpacked = Unpacked::default();
         let mut hashes = HashMap::new();
@@ -165,9 +162,11 @@ impl<'a> Unpacker<'a> {
             unpacked.used.push(to);
             Ok(())
         })?;
-        for path in deb.conffiles()?.into_iter().filter(|path| seen.contains(path)) {
-            let hash = hashes.get(&path).filter(|_| conffiles == Conffiles::Final).cloned();
-            unpacked.conffiles.push((path, hash));
+        for (path, remove_on_upgrade) in deb.conffiles()? {
+            if remove_on_upgrade || seen.contains(&path) {
+                let hash = hashes.get(&path).filter(|_| conffiles == Conffiles::Final).cloned();
+                unpacked.conffiles.push(Conffile { path, hash, remove_on_upgrade });
+            }
         }
         if sums {
             let hash = |path: &PathBuf| hashes.remove(path).map(|hash| (path.clone(), hash));
@@ -194,7 +193,7 @@ impl<'a> Unpacker<'a> {
         match mkdirat(&place.dir, place.name, Mode::from_bits_truncate(0o755)) {
             Ok(()) => {
                 let canonical = self.root.canonical(&place)?;
-                self.shared().made.insert(canonical);
+                self.made().insert(canonical);
                 Ok(())
             }
             Err(Errno::EEXIST) => match self.root.dir(path) {
@@ -205,50 +204,17 @@ impl<'a> Unpacker<'a> {
                     let target = path.parent().unwrap_or(Path::new("")).join(target);
                     self.make_dirs(&inside(target.strip_prefix("/").unwrap_or(&target))?)
                 }
-                Err(_) => bail!("it exists, and is no directory{}", self.whose(&self.root.canonical(&place)?)),
+                Err(_) => bail!("it exists, and is no directory{}", self.owners.shown(&self.root.canonical(&place)?)),
             },
             Err(error) => Err(error.into()),
         }
     }
 
-    fn whose(&self, path: &Path) -> String {
-        let owner = self.shared().owners.get(path).copied();
-        owner.map_or_else(String::new, |at| format!(": it belongs to {}", self.debs[at].name()))
-    }
-
-    /// Whether the package at `me` may write its file `path`, which goes to `to`: no other has it, or is replaced.
+    /// Whether the package at `me` may write its file `path`, which goes to `to`, now.
     fn claim(&self, me: usize, path: &Path, to: &Path) -> Result<bool> {
         self.make_dir(to.parent().unwrap_or(Path::new("")))?;
         let canonical = self.root.canonical(&self.root.place(to)?)?;
-        let mut shared = self.shared();
-        let Some(other) = shared.owners.get(&canonical).copied().filter(|other| *other != me) else {
-            shared.owners.insert(canonical, me);
-            return Ok(true);
-        };
-        match (self.replaces(me, other), self.replaces(other, me)) {
-            (false, false) => bail!(
-                "/{} is in {} and in {}, and neither says that it replaces the other; leave one of them out",
-                path.display(),
-                self.debs[other].name(),
-                self.debs[me].name()
-            ),
-            // Each replaces the other: the later one in the list has it, as if it were unpacked later.
-            (mine, theirs) if mine && (!theirs || me > other) => {
-                shared.owners.insert(canonical, me);
-                shared.lost.entry(other).or_default().insert(path.to_owned());
-                shared.again.entry(me).or_default().insert(path.to_owned());
-            }
-            _ => {
-                shared.lost.entry(me).or_default().insert(path.to_owned());
-            }
-        }
-        Ok(false)
-    }
-
-    fn replaces(&self, one: usize, other: usize) -> bool {
-        let (field, other) = (self.debs[one].field("Replaces"), &self.debs[other]);
-        let mut clauses = field.split([',', '|']).map(str::trim);
-        clauses.any(|clause| replaces(clause, other.name(), other.field("Version")))
+        self.owners.claim(me, path, canonical)
     }
 
     fn write(&self, to: &Path, entry: &mut Entry, attributes: Attributes, hashed: bool) -> Result<Option<String>> {
@@ -266,7 +232,7 @@ impl<'a> Unpacker<'a> {
     /// Writes files over those of packages that the package at `at` replaces.
     fn write_again(&self, at: usize, paths: &BTreeSet<PathBuf>, rules: &Rules, conffiles: Conffiles) -> Result<()> {
         let deb = &self.debs[at];
-        let own: HashSet<PathBuf> = deb.conffiles()?.into_iter().collect();
+        let own = shipped(deb)?;
         deb.each_entry(&mut |mut entry| {
             if entry.kind == Kind::File && paths.contains(&entry.path) {
                 let to = rules.place(&entry.path, deb.name());
@@ -280,7 +246,7 @@ impl<'a> Unpacker<'a> {
 
     fn finish(&self, at: usize, unpacked: &mut Unpacked, conffiles: Conffiles) -> Result<()> {
         let new: HashSet<&Path> = match conffiles {
-            Conffiles::New => unpacked.conffiles.iter().map(|(path, _)| path.as_path()).collect(),
+            Conffiles::New => unpacked.conffiles.iter().map(|conffile| conffile.path.as_path()).collect(),
             Conffiles::Final => HashSet::new(),
         };
         for late in std::mem::take(&mut unpacked.late) {
@@ -305,7 +271,7 @@ impl<'a> Unpacker<'a> {
         }
         let place = self.root.place(&late.path)?;
         let canonical = self.root.canonical(&place)?;
-        if self.shared().made.remove(&canonical) { place.dress(late.attributes) } else { Ok(()) }
+        if self.made().remove(&canonical) { place.dress(late.attributes) } else { Ok(()) }
     }
 
     fn link(&self, at: usize, late: &Late, target: &Path) -> Result<()> {
@@ -333,14 +299,9 @@ impl<'a> Unpacker<'a> {
             .with_context(|| format!("linking to {}", target.display()))
     }
 
-    /// As `claim`, where no other thread writes: who claims a path may write it at once.
+    /// As `claim`, where no other thread writes: who wins a path may write it at once.
     fn wins(&self, at: usize, path: &Path) -> Result<bool> {
-        if self.claim(at, path, path)? {
-            return Ok(true);
-        }
-        let mut shared = self.shared();
-        let again = shared.again.get_mut(&at).is_some_and(|paths| paths.remove(path));
-        Ok(again)
+        Ok(self.claim(at, path, path)? || self.owners.take_again(at, path))
     }
 }
 
@@ -352,30 +313,14 @@ fn attributes(entry: &Entry, rules: &Rules) -> Attributes {
     Attributes { uid, gid, mode, mtime: entry.mtime }
 }
 
+fn shipped(deb: &Deb) -> Result<HashSet<PathBuf>> {
+    Ok(deb.conffiles()?.into_iter().filter(|(_, remove)| !remove).map(|(path, _)| path).collect())
+}
+
 fn with_new(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".dpkg-new");
     PathBuf::from(name)
-}
-
-/// Whether one clause of a Replaces field (`name`, `name (<< version)`) covers a package.
-fn replaces(clause: &str, name: &str, version: &str) -> bool {
-    let (wanted, condition) = clause.split_once('(').map_or((clause, ""), |(name, rest)| (name, rest));
-    if wanted.trim().split(':').next() != Some(name) {
-        return false;
-    }
-    let condition = condition.trim_end_matches([')', ' ']);
-    let (relation, limit) = condition.split_at(condition.find(|c| !"<>=".contains(c)).unwrap_or(condition.len()));
-    let parse = |text: &str| text.trim().parse::<debversion::Version>();
-    let (Ok(version), Ok(limit)) = (parse(version), parse(limit)) else { return condition.is_empty() };
-    match relation {
-        "<<" => version < limit,
-        "<=" | "<" => version <= limit,
-        "=" => version == limit,
-        ">=" | ">" => version >= limit,
-        ">>" => version > limit,
-        _ => false,
-    }
 }
 
 struct Hashing<'a> {

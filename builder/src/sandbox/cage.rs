@@ -100,6 +100,7 @@ impl Cage {
             if libc::poll(&mut end, 1, 0) != 0 {
                 libc::_exit(125); // the keeper died before the line above that ties us to it
             }
+            libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0); // our memory and environment are no script's business
             libc::umask(0);
             for step in &self.steps {
                 step.take();
@@ -126,7 +127,9 @@ impl Step {
                 }
                 Step::File(at) => {
                     let flags = libc::O_CREAT | libc::O_CLOEXEC | libc::O_NOFOLLOW;
-                    or_say(libc::close(libc::open(at.as_ptr(), flags, 0o644)), c"making", at);
+                    let file = libc::open(at.as_ptr(), flags, 0o644);
+                    or_say(file, c"making", at);
+                    libc::close(file);
                 }
                 Step::Link { target, at } => or_say(libc::symlink(target.as_ptr(), at.as_ptr()), c"linking", at),
                 Step::Mount { from, at, kind, flags, options } => {
@@ -247,7 +250,7 @@ impl Plan<'_> {
         self.steps.push(if from.is_dir() { Step::Dir(c_path(&at)?) } else { Step::File(c_path(&at)?) });
         self.mount(&from, &at, "", MS_BIND, "")?;
         if !bind.write {
-            self.mount(Path::new(""), &at, "", MS_BIND | MS_REMOUNT | MS_RDONLY, "")?;
+            self.mount(Path::new(""), &at, "", MS_BIND | MS_REMOUNT | MS_RDONLY | flags_of(&from)?, "")?;
         }
         Ok(())
     }
@@ -266,6 +269,21 @@ impl Plan<'_> {
         self.steps.push(Step::Mount { from: c_path(from)?, at: c_path(at)?, kind, flags, options });
         Ok(())
     }
+}
+
+/// What a mount forbids already: in a user namespace a remount may not leave it out.
+fn flags_of(path: &Path) -> Result<libc::c_ulong> {
+    use nix::sys::statvfs::FsFlags;
+    let has = nix::sys::statvfs::statvfs(path).with_context(|| format!("looking at {}", path.display()))?.flags();
+    let known = [
+        (FsFlags::ST_NOSUID, MS_NOSUID),
+        (FsFlags::ST_NODEV, MS_NODEV),
+        (FsFlags::ST_NOEXEC, MS_NOEXEC),
+        (FsFlags::ST_NOATIME, libc::MS_NOATIME),
+        (FsFlags::ST_NODIRATIME, libc::MS_NODIRATIME),
+        (FsFlags::ST_RELATIME, libc::MS_RELATIME),
+    ];
+    Ok(known.iter().filter(|(flag, _)| has.contains(*flag)).fold(0, |flags, (_, flag)| flags | flag))
 }
 
 fn c_path(path: &Path) -> Result<CString> {
