@@ -95,3 +95,14 @@ impl<T: Part> Part for &T {
         (**self).plan(spec, facts)
     }
 }
+
+#[cfg(test)]
+mod testing {
+    use crate::spec::Spec;
+
+    /// A Spec without any settings.
+    pub fn spec() -> Spec {
+        let (fleet, node, profile) = (None, None, "test".to_owned());
+        Spec { format: Spec::FORMAT, fleet, node, profile, settings: Default::default() }
+    }
+}

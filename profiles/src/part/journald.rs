@@ -87,7 +87,8 @@ impl Part for Journald {
     }
 
     fn asks(&self, _: &Spec, _: &Facts) -> Vec<Ask> {
-        vec![Ask::File(PATH.to_owned()), Ask::Outdated { unit: SERVICE.to_owned(), path: PATH.to_owned() }]
+        let outdated = Ask::Outdated { unit: SERVICE.to_owned(), path: PATH.to_owned() };
+        vec![Ask::File(PATH.to_owned()), outdated, Ask::Unit(SERVICE.to_owned())]
     }
 
     fn plan(&self, _: &Spec, facts: &Facts) -> Verdict {
@@ -95,6 +96,9 @@ impl Part for Journald {
             .into_iter()
             .map(|file| Step::new(Act::Put(file), "its limits are not the Spec's"))
             .collect();
+        if steps.is_empty() && facts.unit(SERVICE).is_some_and(|unit| unit.job) {
+            return Verdict::Wait(format!("systemd still has a job for {SERVICE}"));
+        }
         if !steps.is_empty() || facts.outdated(SERVICE, PATH) {
             steps.push(Step::new(Act::unit(SERVICE, Verb::Restart), "it reads its limits when it starts"));
         }

@@ -47,6 +47,12 @@ fn probe(kind: &str) -> Ask {
     Ask::run(&["ssh-keygen", "-y", "-P", "", "-f", &key(kind)])
 }
 
+/// Prints the names of those halves that are there, whole or not.
+fn halves(kind: &str) -> [String; 4] {
+    let path = key(kind);
+    ["stat".to_owned(), "--format=%n".to_owned(), format!("{path}.pub"), path]
+}
+
 /// Steps that make one host key, where it is not whole.
 fn make(kind: &str, facts: &Facts) -> Vec<Step> {
     let path = key(kind);
@@ -55,15 +61,15 @@ fn make(kind: &str, facts: &Facts) -> Vec<Step> {
     if whole && facts.file(&format!("{path}.pub")).is_some_and(|file| file.content.starts_with("ssh-")) {
         return Vec::new();
     }
-    let public = format!("{path}.pub");
-    vec![
-        Step::new(Act::run(&["rm", "--force", &path, &public]), "a torn key would be kept otherwise"),
-        Step::new(Act::run(&["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "", "-f", &path]), "no host key yet"),
-        Step::new(
-            Act::run(&["sync", "--file-system", "/etc/ssh"]),
-            "a key that clients have seen must outlive a power cut",
-        ),
-    ]
+    let mut steps = Vec::new();
+    if facts.ran(&halves(kind).each_ref().map(String::as_str)).is_some_and(|ran| !ran.out.is_empty()) {
+        let argv = ["rm", "--force", &path, &format!("{path}.pub")];
+        steps.push(Step::new(Act::run(&argv), "a torn key: ssh-keygen would keep it"));
+    }
+    // firstboot lets no step end before it is on the disk: a key that clients have seen outlives a power cut.
+    let argv = ["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "", "-f", &path];
+    steps.push(Step::new(Act::run(&argv), "no host key yet"));
+    steps
 }
 
 impl Part for Ssh {
@@ -85,6 +91,7 @@ impl Part for Ssh {
 
     fn asks(&self, _: &Spec, _: &Facts) -> Vec<Ask> {
         let mut asks: Vec<Ask> = TYPES.iter().map(|kind| probe(kind)).collect();
+        asks.extend(TYPES.iter().map(|kind| Ask::Run(halves(kind).into())));
         asks.extend(TYPES.iter().map(|kind| Ask::File(format!("{}.pub", key(kind)))));
         asks.extend(self.wanted().map(|file| Ask::File(file.path)));
         asks.push(Ask::Outdated { unit: SERVICE.to_owned(), path: SETTINGS.to_owned() });
@@ -104,7 +111,7 @@ impl Part for Ssh {
         if reload {
             steps.push(Step::new(Act::unit(SERVICE, Verb::Reload), "its drop-in changed"));
         }
-        let running = facts.unit(SERVICE).is_some_and(|unit| unit.active == "active");
+        let running = facts.unit(SERVICE).is_some_and(|unit| unit.active == "active" && !unit.job);
         if running && (reload || facts.outdated(SERVICE, SETTINGS)) {
             let step = Step::new(Act::unit(SERVICE, Verb::Restart), "its settings changed after it was started");
             steps.push(step.interrupts("new ssh connections"));
@@ -117,5 +124,31 @@ impl Part for Ssh {
             }
             verdict => verdict,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ask::{Answer, Ran};
+
+    fn steps(there: &str, whole: bool, public: &str) -> Vec<String> {
+        let ran = |rc, out: &str| Answer::Ran(Ran { rc, out: out.to_owned(), err: String::new() });
+        let mut facts = Facts::default();
+        facts.note(probe("rsa"), ran(i32::from(!whole), "ssh-rsa AAAA"));
+        facts.note(Ask::Run(halves("rsa").into()), ran(1, there));
+        let path = format!("{}.pub", key("rsa"));
+        facts.note(Ask::File(path.clone()), Answer::File(Some(File::new(path, public))));
+        make("rsa", &facts).iter().map(|step| step.act.to_string()).collect()
+    }
+
+    #[test]
+    fn a_torn_host_key_is_removed_first_and_a_whole_one_is_kept() {
+        let make = "run ssh-keygen -q -t rsa -N  -C  -f /etc/ssh/ssh_host_rsa_key";
+        let remove = "run rm --force /etc/ssh/ssh_host_rsa_key /etc/ssh/ssh_host_rsa_key.pub";
+        assert_eq!(steps("", false, ""), [make]);
+        assert_eq!(steps("/etc/ssh/ssh_host_rsa_key\n", false, ""), [remove, make]);
+        assert_eq!(steps("/etc/ssh/ssh_host_rsa_key\n", true, ""), [remove, make]);
+        assert!(steps("/etc/ssh/ssh_host_rsa_key\n", true, "ssh-rsa AAAA\n").is_empty());
     }
 }

@@ -87,8 +87,19 @@ impl Part for Unit {
             let step = Step::new(Act::unit(&self.name, Verb::Restart), "its file changed after it was started");
             return Verdict::Do(vec![step.interrupts(&self.name)]);
         }
-        plan(&self.name, self.enable, start, facts)
+        match file.is_empty() {
+            true => plan(&self.name, self.enable, start, facts),
+            false => plan_own(&self.name, self.enable, start, facts),
+        }
     }
+}
+
+/// As `plan`, for a unit whose file is known to be in place: where systemd does not know it, it has not looked.
+pub(super) fn plan_own(name: &str, enable: bool, start: bool, facts: &Facts) -> Verdict {
+    if facts.unit(name).is_some_and(|unit| unit.load == "not-found") {
+        return Verdict::Do(vec![Step::new(Act::unit(name, Verb::Reload), "systemd has not read its file yet")]);
+    }
+    plan(name, enable, start, facts)
 }
 
 /// What is left to do so that a unit is enabled (or not) and running (or not).

@@ -54,8 +54,17 @@ impl User {
         if self.name == "root" { "/root".to_owned() } else { format!("/home/{}", self.name) }
     }
 
+    fn ssh_folder(&self) -> String {
+        format!("{}/.ssh", self.home())
+    }
+
+    /// Mode and owner of the folder of keys.
+    fn ssh_folder_stat(&self) -> [String; 3] {
+        ["stat".to_owned(), "--format=%a %U:%G".to_owned(), self.ssh_folder()]
+    }
+
     fn authorized_keys(&self) -> File {
-        let mut file = File::new(format!("{}/.ssh/authorized_keys", self.home()), self.ssh_keys.join("\n") + "\n");
+        let mut file = File::new(format!("{}/authorized_keys", self.ssh_folder()), self.ssh_keys.join("\n") + "\n");
         file.mode = 0o600;
         file.owner = format!("{0}:{0}", self.name);
         file
@@ -174,6 +183,9 @@ impl Part for User {
 
     fn asks(&self, _: &Spec, _: &Facts) -> Vec<Ask> {
         let mut asks = vec![Ask::run(&self.passwd()), Ask::run(&self.groups())];
+        if !self.ssh_keys.is_empty() {
+            asks.push(Ask::Run(self.ssh_folder_stat().into()));
+        }
         asks.extend(self.files_wanted().into_iter().map(|file| Ask::File(file.path)));
         asks
     }
@@ -187,13 +199,13 @@ impl Part for User {
             },
         };
         steps.extend(self.join(facts.said(&self.groups()).unwrap_or("")));
+        let folder = facts.said(&self.ssh_folder_stat().each_ref().map(String::as_str));
+        if !self.ssh_keys.is_empty() && folder != Some(&format!("700 {0}:{0}", self.name)) {
+            let folder = self.ssh_folder();
+            let argv = ["install", "--directory", "--mode=0700", "--owner", &self.name, "--group", &self.name, &folder];
+            steps.push(Step::new(Act::run(&argv), "sshd wants it to be its owner's alone"));
+        }
         for file in super::differing(&self.files_wanted(), facts) {
-            if file.path.ends_with("/.ssh/authorized_keys") {
-                let folder = file.path.trim_end_matches("/authorized_keys");
-                let argv =
-                    ["install", "--directory", "--mode=0700", "--owner", &self.name, "--group", &self.name, folder];
-                steps.push(Step::new(Act::run(&argv), "sshd wants it to be its owner's alone"));
-            }
             steps.push(Step::new(Act::Put(file), "not as the Spec says"));
         }
         Verdict::from_steps(steps)
