@@ -70,7 +70,8 @@ fn sources(spec: &Spec, archive: &fleet::Archive) -> Result<Vec<Source>> {
     let mirror = Mirror::new(archive.mirror.as_deref(), archive.security_mirror.as_deref())?;
     let mut sources = Source::debian(&mirror, &spec.settings.components)?;
     for repository in &spec.settings.repository {
-        let source = extra(repository).with_context(|| format!("reading the repository {:?} of the profile", repository.name))?;
+        let source = extra(repository)
+            .with_context(|| format!("reading the repository {:?} of the profile", repository.name))?;
         sources.push(source);
     }
     for source in &mut sources {

@@ -15,7 +15,11 @@ pub fn clean(cache: &Path) -> Result<u64> {
     for entry in fs::read_dir(cache.join("work"))? {
         let entry = entry?;
         let other = entry.file_type()?.is_dir() && Some(entry.file_name().as_os_str()) != ours;
-        ensure!(!other, "another mimg is at work in {}; wait for it to end, then run `mimg clean` again", cache.display());
+        ensure!(
+            !other,
+            "another mimg is at work in {}; wait for it to end, then run `mimg clean` again",
+            cache.display()
+        );
     }
     let debs = cache.join("debs");
     let freed = size(&debs)?;

@@ -153,7 +153,11 @@ fn build_image(cli: &Cli, subject: &Subject, out: Option<&Path>) -> Result<ExitC
             print_json(&manifest)?;
         } else {
             println!("{}", out.display());
-            eprintln!("Write it to a disk or stick, or try it first: mimg test {} --image {}", argument(subject), out.display());
+            eprintln!(
+                "Write it to a disk or stick, or try it first: mimg test {} --image {}",
+                argument(subject),
+                out.display()
+            );
         }
         Ok(ExitCode::SUCCESS)
     })
