@@ -47,7 +47,8 @@ const NEEDS: [(&str, &str); 12] = [
 ];
 
 impl Boot {
-    /// `tree` is a root directory whose packages are configured and whose overlays are in place, owned by us as its root.
+    /// `tree` is a root directory whose packages are configured and whose overlays are in place, owned by us as its
+    /// root.
     ///
     /// Writes `/etc/fstab`, `/boot/initrd.img-VERSION` and the links to it; asks `run` for an initramfs exactly once.
     /// Packages that are missing are all named in one error.

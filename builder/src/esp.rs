@@ -1,4 +1,5 @@
-//! The EFI system partition: Debian's signed shim and GRUB where firmware looks without being told, and GRUB's own files.
+//! The EFI system partition: Debian's signed shim and GRUB where firmware looks without being told, and GRUB's own
+//! files.
 
 use crate::fat::Volume;
 use crate::grub;
@@ -8,7 +9,8 @@ use anyhow::Result;
 use fs_err as fs;
 use std::path::Path;
 
-/// Bytes: room for kernels and initramfs images of several systems, should they move here. Mostly a hole in the image file.
+/// Bytes: room for kernels and initramfs images of several systems, should they move here. Mostly a hole in the image
+/// file.
 pub const SIZE: u64 = 256 << 20;
 
 /// Name on the ESP, file of the tree.

@@ -23,8 +23,8 @@ pub struct Volume<'a> {
     pub label: &'a str,
     /// The volume's serial number, shown as XXXX-XXXX.
     pub serial: u32,
-    /// Sectors of 512 bytes in a cluster; without it the size decides, and so does the kind (FAT12, 16 or 32). With it the
-    /// volume is FAT32, and refused if it has so few clusters that firmware would take it for a FAT16.
+    /// Sectors of 512 bytes in a cluster; without it the size decides, and so does the kind (FAT12, 16 or 32). With it
+    /// the volume is FAT32, and refused if it has so few clusters that firmware would take it for a FAT16.
     pub fat32_cluster: Option<u8>,
     pub files: &'a [Entry<'a>],
     /// The time of all files and folders, in seconds since 1970.
@@ -32,7 +32,8 @@ pub struct Volume<'a> {
 }
 
 impl Volume<'_> {
-    /// Makes the file system over all of `window`, whose bytes must be zeros. Fails if a name is not valid, or the files need more room.
+    /// Makes the file system over all of `window`, whose bytes must be zeros. Fails if a name is not valid, or the
+    /// files need more room.
     pub fn write(&self, window: &mut Window) -> Result<()> {
         let options = self.options(window.len())?;
         let params = FatVolumeFormatter::calculate_params(&options)
@@ -92,8 +93,8 @@ impl Volume<'_> {
     }
 }
 
-/// A small volume's kind and the sectors of its clusters, both clear of the bounds where drivers disagree: a FAT12 has at most
-/// 4084 clusters, a FAT16 65,524. The crate's own choice fails for some sizes.
+/// A small volume's kind and the sectors of its clusters, both clear of the bounds where drivers disagree: a FAT12 has
+/// at most 4084 clusters, a FAT16 65,524. The crate's own choice fails for some sizes.
 fn kind(size: u64) -> (FatTypeSelection, u8) {
     match size / 512 {
         0..4000 => (FatTypeSelection::Fat12, 1),
@@ -105,7 +106,8 @@ fn kind(size: u64) -> (FatTypeSelection, u8) {
     }
 }
 
-/// Makes a medium at `path`: a FAT volume of `size` bytes without a partition table, labelled `label`, such as a node's seed.
+/// Makes a medium at `path`: a FAT volume of `size` bytes without a partition table, labelled `label`, such as a node's
+/// seed.
 ///
 /// `files` are names and contents; the serial number follows from both and the label. An existing file is replaced.
 pub fn medium(path: &Path, label: &str, size: u64, files: &[Entry], epoch: i64) -> Result<()> {
@@ -161,7 +163,8 @@ fn enter<'v, D: hadris_fat::sync::Read + hadris_fat::sync::Write + hadris_fat::s
     }
 }
 
-/// The formatter stamps the label's entry, the root folder's first, with the wall clock: the times of a FAT entry are at 13..20 and 22..26.
+/// The formatter stamps the label's entry, the root folder's first, with the wall clock: the times of a FAT entry are
+/// at 13..20 and 22..26.
 fn stamp_label(window: &mut Window, params: &FormatParams, time: FatDateTime) -> Result<()> {
     let reserved = u64::from(params.reserved_sectors);
     let fats = u64::from(params.fat_count) * u64::from(params.sectors_per_fat);

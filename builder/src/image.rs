@@ -55,8 +55,9 @@ pub struct Image {
 impl Image {
     /// Writes the image of `tree`, made bootable by `boot`, to the sparse file `out`.
     ///
-    /// `out` appears when it is whole, replacing what was there; before that nothing has a name, so an error, ^C or a power cut
-    /// leaves nothing. Says how many bytes are needed if the file system of `out` has fewer. No time in it is after `epoch`.
+    /// `out` appears when it is whole, replacing what was there; before that nothing has a name, so an error, ^C or a
+    /// power cut leaves nothing. Says how many bytes are needed if the file system of `out` has fewer. No time in it is
+    /// after `epoch`.
     pub fn pack(
         tree: &Path,
         boot: &Boot,

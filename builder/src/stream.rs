@@ -1,4 +1,5 @@
-//! A tree as a tar stream that is the same each time: sorted, parents first, owners as numbers, no time after the epoch.
+//! A tree as a tar stream that is the same each time: sorted, parents first, owners as numbers, no time after the
+//! epoch.
 
 use crate::progress::Stage;
 use anyhow::{Context, Result, bail};
@@ -45,9 +46,10 @@ pub fn used(tree: &Path) -> Result<Used> {
 
 /// Sends `tree` to `out`; `stage` counts the bytes. Gives the stream's SHA-256 in hex: the tree's digest.
 ///
-/// Modification times after `epoch` become `epoch`, and the other times are the same. Hard links, devices and capabilities are
-/// kept. Sockets are left out, and so are access lists and other extended attributes, which mke2fs does not take from a stream:
-/// what a package puts there (systemd for its journal) is put again at boot, from its tmpfiles.
+/// Modification times after `epoch` become `epoch`, and the other times are the same. Hard links, devices and
+/// capabilities are kept. Sockets are left out, and so are access lists and other extended attributes, which mke2fs
+/// does not take from a stream: what a package puts there (systemd for its journal) is put again at boot, from its
+/// tmpfiles.
 pub fn write(tree: &Path, epoch: i64, out: impl Write, stage: &Stage) -> Result<String> {
     let mut stream = Stream {
         tar: Builder::new(Hashed { out, hash: Sha256::new(), stage }),
@@ -62,7 +64,8 @@ pub fn write(tree: &Path, epoch: i64, out: impl Write, stage: &Stage) -> Result<
     Ok(hex::encode(hashed.hash.finalize()))
 }
 
-/// Visits the tree's root as "./", then all below it by relative path: each folder before what is in it, names sorted by their bytes.
+/// Visits the tree's root as "./", then all below it by relative path: each folder before what is in it, names sorted
+/// by their bytes.
 fn walk(tree: &Path, visit: &mut dyn FnMut(&Path, &Metadata) -> Result<()>) -> Result<()> {
     visit(Path::new("./"), &fs::symlink_metadata(tree)?)?;
     let mut ahead = children(tree, Path::new(""))?;
@@ -165,7 +168,8 @@ impl<W: Write> Stream<W> {
     fn file(&mut self, header: &mut Header, path: &Path, source: &Path, size: u64) -> Result<()> {
         header.set_entry_type(EntryType::Regular);
         header.set_size(size);
-        // Never more than was announced, and the check below for less: a stream out of step would be taken for other files.
+        // Never more than was announced, and the check below for less: a stream out of step would be taken for other
+        // files.
         let mut content = fs::File::open(source)?.take(size);
         self.tar.append_data(header, path, &mut content)?;
         if content.limit() > 0 {

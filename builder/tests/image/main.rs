@@ -15,7 +15,8 @@ use tools::{inside, says, tools};
 
 const EPOCH: i64 = 1_700_000_000;
 
-/// `cap_net_raw=ep` as setcap writes it: revision 2 with the effective bit, then permitted and inheritable, low words first.
+/// `cap_net_raw=ep` as setcap writes it: revision 2 with the effective bit, then permitted and inheritable, low words
+/// first.
 const CAP_NET_RAW: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 fn text(path: &Path) -> &str {

@@ -1,4 +1,5 @@
-//! A small tree of real Debian 13 packages, unpacked and not configured: enough to make file systems and boot loaders with.
+//! A small tree of real Debian 13 packages, unpacked and not configured: enough to make file systems and boot loaders
+//! with.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
