@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// An opened package: all of control.tar is in memory, data.tar is read when asked for.
 pub struct Deb {
+    /// Where the file is.
     pub path: PathBuf,
     /// The control file as it stands, without the newline at its end.
     pub control: String,
@@ -25,14 +26,18 @@ pub struct Deb {
 
 /// One file of control.tar.
 pub struct Member {
+    /// The file's content.
     pub content: Vec<u8>,
+    /// Permission bits, and time of change in seconds.
     pub mode: u32,
     pub mtime: i64,
 }
 
 /// One entry of data.tar, its path relative to the root and checked.
 pub struct Entry<'a> {
+    /// Relative to the root, the root's own is empty.
     pub path: PathBuf,
+    /// What it is; only a file has content.
     pub kind: Kind,
     pub uid: u32,
     pub gid: u32,
@@ -40,7 +45,9 @@ pub struct Entry<'a> {
     pub user: String,
     pub group: String,
     pub mode: u32,
+    /// Seconds.
     pub mtime: i64,
+    /// The file's content, to be read within the visit.
     pub content: &'a mut dyn Read,
 }
 
@@ -114,6 +121,7 @@ impl Deb {
         self.fields.get(name).unwrap_or_default().trim()
     }
 
+    /// The package's name, without its architecture.
     pub fn name(&self) -> &str {
         self.field("Package")
     }

@@ -167,6 +167,7 @@ fn directives(deb: &Deb, verb: &str) -> Result<Vec<(String, bool)>> {
 }
 
 impl Rules {
+    /// Reads diversions, statoverrides, users and groups of a tree; what it does not have yet is empty.
     pub fn read(root: &Root) -> Result<Rules> {
         let ids = |file: &str| -> Result<HashMap<String, u32>> {
             let text = root.text(file)?;
@@ -213,6 +214,7 @@ impl Rules {
         name.strip_prefix('#').map_or_else(|| self.users.get(name).copied(), |number| number.parse().ok())
     }
 
+    /// The id of a group, as for `user`.
     pub fn group(&self, name: &str) -> Option<u32> {
         name.strip_prefix('#').map_or_else(|| self.groups.get(name).copied(), |number| number.parse().ok())
     }

@@ -42,7 +42,8 @@ impl Overlay {
             let mut entry = entry.context("reading the overlays in mimg")?;
             let path = entry.path()?.into_owned();
             let Ok(path) = path.strip_prefix(name) else { continue };
-            let (mode, mut content) = (entry.header().mode()?, Vec::new());
+            // Git keeps no bits for group and others: they come from the umask of whoever checked this out.
+            let (mode, mut content) = (entry.header().mode()? & !0o022, Vec::new());
             let found = match entry.header().entry_type() {
                 tar::EntryType::Directory => Entry::Dir { mode },
                 tar::EntryType::Symlink => Entry::Link { target: entry.link_name()?.unwrap_or_default().into_owned() },

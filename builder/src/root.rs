@@ -23,7 +23,9 @@ pub struct Root {
 
 /// A place in a root: the directory that holds it, open, and the last component of its name.
 pub struct Place<'a> {
+    /// The directory, open for resolving names in it only.
     pub dir: OwnedFd,
+    /// One component, neither `.` nor `..`.
     pub name: &'a OsStr,
 }
 
@@ -163,6 +165,7 @@ impl Place<'_> {
         held(&self.dir).join(self.name)
     }
 
+    /// What is here, not followed; None if nothing is.
     pub fn stat(&self) -> Result<Option<FileStat>> {
         match fstatat(&self.dir, self.name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
@@ -210,6 +213,7 @@ impl Place<'_> {
         Ok(self.date(attributes.mtime)?)
     }
 
+    /// Removes the file or link that is here; nothing there is fine.
     pub fn unlink(&self) -> Result<(), Errno> {
         match unlinkat(&self.dir, self.name, UnlinkatFlags::NoRemoveDir) {
             Err(Errno::ENOENT) => Ok(()),
@@ -241,10 +245,12 @@ pub fn held(dir: &impl AsFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd()))
 }
 
+/// Whether it is a directory.
 pub fn is_dir(stat: &FileStat) -> bool {
     stat.st_mode & libc::S_IFMT == libc::S_IFDIR
 }
 
+/// Whether it is a symbolic link.
 pub fn is_link(stat: &FileStat) -> bool {
     stat.st_mode & libc::S_IFMT == libc::S_IFLNK
 }

@@ -30,8 +30,11 @@ pub struct Sandbox {
 /// A file or directory of the host shown in the sandbox, at a path below /run or /tmp (which are empty there).
 #[derive(Clone)]
 pub struct Bind {
+    /// On the host.
     pub from: PathBuf,
+    /// In the sandbox, below /run or /tmp; made there.
     pub to: PathBuf,
+    /// Whether it may be written to.
     pub write: bool,
 }
 

@@ -14,9 +14,11 @@ use std::path::{Path, PathBuf};
 pub struct Finding {
     /// Relative to the root.
     pub path: PathBuf,
+    /// What was seen.
     pub what: What,
 }
 
+/// Why it may not be there; its text is in `Finding`'s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     PrivateKey,

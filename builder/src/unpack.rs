@@ -68,6 +68,7 @@ pub enum Conffiles {
 }
 
 impl<'a> Unpacker<'a> {
+    /// For a tree with a database in which none of these packages is unpacked yet.
     pub fn new(root: &'a Root, debs: &'a [Deb]) -> Unpacker<'a> {
         Unpacker { root, debs, owners: Owners::new(debs), made: Mutex::default() }
     }

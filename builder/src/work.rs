@@ -38,6 +38,7 @@ impl Work {
         Ok(Work { path, lock: Some(lock), sweeper })
     }
 
+    /// Where it is, without links.
     pub fn path(&self) -> &Path {
         &self.path
     }

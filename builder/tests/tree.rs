@@ -12,6 +12,7 @@ use builder::progress::Progress;
 use builder::sandbox;
 use builder::scan::scan;
 use builder::tree::Tree;
+use builder::work::Work;
 use listing::Listing;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -39,7 +40,7 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["make", root, debs] => make(Path::new(root), Path::new(debs)),
-        ["hang", root] => hang(Path::new(root)),
+        ["hang", root, cache] => hang(Path::new(root), Path::new(cache)),
         words if words.contains(&"--list") => {
             println!("a_tree_of_real_packages: test");
             Ok(())
@@ -89,11 +90,13 @@ fn make(root: &Path, debs: &Path) -> Result<()> {
 
 /// What runs in a tree sees nothing of the host and changes nothing of it.
 fn closed(tree: &Tree) -> Result<()> {
-    let script = "test \"$(ls /sys /run | tr -d ' \\n')\" = /run:lock/sys: || ls /sys /run
-        ! echo 1 2>/dev/null >/proc/sys/vm/drop_caches
-        ! mknod /tmp/disk b 7 0 2>/dev/null
-        ! mount -t tmpfs none /mnt 2>/dev/null
-        ! cat /proc/1/environ 2>/dev/null
+    let script = "no() { if sh -c \"$1\" 2>/dev/null; then echo \"it could $1\" >&2; exit 9; fi; }
+        no 'ls /sys | grep .'
+        no 'echo 1 >/proc/sys/vm/drop_caches'
+        no 'mknod /tmp/disk b 7 0'
+        no 'mount -t tmpfs none /mnt'
+        no 'cat /proc/1/environ'
+        no 'ls -l /dev/disk /dev/vda /dev/sda'
         grep -c : /proc/net/dev
         ls /proc | grep -c '^[0-9]'
         uname -n; pwd; echo $SOURCE_DATE_EPOCH; id -u; cat; echo end >&2";
@@ -127,9 +130,10 @@ fn off(tree: &Tree) -> Result<()> {
     Ok(())
 }
 
-/// In a process of its own: waits in the sandbox until it is killed.
-fn hang(root: &Path) -> Result<()> {
+/// In a process of its own: waits in the sandbox, with a work folder, until it is killed.
+fn hang(root: &Path, cache: &Path) -> Result<()> {
     sandbox::become_root()?;
+    let _work = Work::in_cache(cache)?;
     sandbox::Sandbox::new(root, EPOCH).run(&["sleep", "1234567"])?;
     Ok(())
 }
@@ -139,11 +143,18 @@ fn nothing_is_left_of_a_killed_run(root: &Path) -> Result<()> {
         let found = Command::new("pgrep").args(["-fx", "sleep 1234567"]).stdout(Stdio::null()).status();
         found.is_ok_and(|status| status.success())
     };
-    let mut run = Command::new(this()?).arg("hang").arg(root).spawn()?;
+    let cache = tempfile::tempdir()?;
+    let works = || {
+        let entries = std::fs::read_dir(cache.path().join("work")).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.path().is_dir()).count()
+    };
+    let mut run = Command::new(this()?).arg("hang").arg(root).arg(cache.path()).spawn()?;
     wait_until("the command runs in the sandbox", sleeping)?;
+    ensure!(works() == 1, "a run has a work folder");
     run.kill()?;
     run.wait()?;
     wait_until("the sandbox ends with its caller", || !sleeping())?;
+    wait_until("the work folder is removed", || works() == 0)?;
     let mounts = std::fs::read_to_string("/proc/self/mounts")?;
     ensure!(!mounts.contains("mimg-tree-"), "a mount is left");
     Ok(())

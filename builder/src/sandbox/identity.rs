@@ -126,3 +126,27 @@ fn succeeds(act: impl Fn() -> bool) -> Result<bool> {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Uid, missing, range};
+
+    #[test]
+    fn a_range_is_found_by_name_or_number_if_it_is_long_enough() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let lines = "ann:100000:1000\nnonsense\nann:200000:65536\n1001:300000:65536\n";
+        std::fs::write(file.path(), lines).expect("writing it");
+        let path = file.path().to_str().expect("a name in UTF-8");
+        assert_eq!(range(path, "ann", Uid::from_raw(7)), Some(200_000));
+        assert_eq!(range(path, "bob", Uid::from_raw(1001)), Some(300_000));
+        assert_eq!(range(path, "bob", Uid::from_raw(7)), None);
+        assert_eq!(range("/nonexistent", "ann", Uid::from_raw(7)), None);
+    }
+
+    #[test]
+    fn what_is_missing_is_said_with_its_cure() {
+        let said = missing("ann", None, Some(1)).join("\n");
+        assert!(said.contains("/etc/subuid: `usermod --add-subuids"), "{said}");
+        assert!(!said.contains("/etc/subgid"), "{said}");
+    }
+}

@@ -1,4 +1,4 @@
-//! What is in a tree, entry by entry: kind, mode, owners, content, extended attributes. Times are not in it: they
+//! What is in a tree, entry by entry: kind, mode, owners, content. Times are not in it: they
 //! are clamped when an image is packed.
 
 use anyhow::Result;
