@@ -93,7 +93,8 @@ fn no_mirror_says_how_to_name_one() {
 
 #[test]
 fn a_named_mirror_goes_before_the_hosts() {
-    let list = "deb http://a.example.org/debian trixie main\ndeb http://s.example.org/debian-security trixie-security main\n";
+    let list =
+        "deb http://a.example.org/debian trixie main\ndeb http://s.example.org/debian-security trixie-security main\n";
     let apt = apt(&[("sources.list", list)]);
     let found = Mirror::named(Some("https://own.example.org/debian/"), None, apt.path()).unwrap();
     assert_eq!(found, mirror(&["https://own.example.org/debian"], &["http://s.example.org/debian-security"]));
