@@ -2,6 +2,7 @@
 
 use builder::archive::Archive;
 use builder::cache::Cache;
+use builder::fetch::fetch;
 use builder::mirror::Mirror;
 use builder::package::{Package, Why};
 use builder::progress::Progress;
@@ -149,4 +150,19 @@ fn every_solution_is_the_one_of_apt() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn packages_of_the_real_archive_arrive_verified() {
+    let Some(archive) = archive() else { return };
+    let mut packages = archive.solve(&[]).unwrap();
+    packages.sort_by_key(|package| package.size);
+    packages.truncate(5);
+    let cache = Cache::open(&tmp("cache")).unwrap();
+    let paths = fetch(&packages, &cache, &Progress::to_stderr()).unwrap();
+    for (path, package) in paths.iter().zip(&packages) {
+        assert_eq!(std::fs::metadata(path).unwrap().len(), package.size, "{package}");
+        assert!(std::fs::read(path).unwrap().starts_with(b"!<arch>\ndebian-binary"), "{package} is a .deb");
+    }
+    assert!(archive.epoch() > 1_754_000_000, "Debian 13 was published in August 2025: {}", archive.epoch());
 }

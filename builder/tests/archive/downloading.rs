@@ -135,6 +135,15 @@ fn a_broken_download_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_download_that_breaks_often_but_moves_is_completed() {
+    let server = Server::new(|request| match request.before {
+        n @ 0..8 => Answer::Cut(bytes(), 20_000 * (n + 1)),
+        _ => Answer::Bytes(bytes()),
+    });
+    Place::new().gets(&server);
+}
+
+#[test]
 fn a_stalled_download_is_noticed_and_goes_on() {
     let server = Server::new(|request| match request.before {
         0 => Answer::Stall(bytes(), 100_000),
