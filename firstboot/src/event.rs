@@ -9,13 +9,27 @@ use std::collections::BTreeSet;
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
 use zbus::message::Type;
 use zbus::{MatchRule, Message, MessageStream, OwnedObjectPath};
 
-/// systemd's signals about jobs and units.
+/// systemd's signals about jobs and units, taken from the bus as they come.
+///
+/// They are read by a task of their own: a stream that nobody reads while a pass runs fills up, and then the
+/// connection delivers no answers either.
 pub struct Signals {
-    stream: MessageStream,
+    changed: Arc<Changed>,
+}
+
+/// Units that something was heard of, by their names on the bus.
+#[derive(Default)]
+struct Changed {
+    units: Mutex<BTreeSet<String>>,
+    ended: AtomicBool,
+    news: Notify,
 }
 
 impl Signals {
@@ -27,35 +41,48 @@ impl Signals {
             .build()?;
         let stream = MessageStream::for_match_rule(rule, systemd.connection().await?, None).await?;
         systemd.subscribe().await?;
-        Ok(Signals { stream })
+        let changed = Arc::new(Changed::default());
+        tokio::spawn(listen(stream, changed.clone()));
+        Ok(Signals { changed })
     }
 
-    /// Waits until a job of one of `units` ended, or one of them changed. Fails where the bus is gone.
+    /// Waits until a job of one of `units` ended, or one of them changed, since the last call. Fails where the bus is
+    /// gone.
     pub async fn next(&mut self, units: &BTreeSet<String>) -> Result<()> {
         loop {
-            match self.stream.next().await {
-                Some(Ok(message)) if concerns(&message, units) => return Ok(()),
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(error).context("waiting for systemd's signals"),
-                None => bail!("the connection to the system bus ended"),
+            let heard = std::mem::take(&mut *self.changed.units.lock().unwrap_or_else(PoisonError::into_inner));
+            if units.iter().any(|unit| heard.contains(&escaped(unit))) {
+                return Ok(());
             }
+            if self.changed.ended.load(Ordering::Relaxed) {
+                bail!("the connection to the system bus ended");
+            }
+            self.changed.news.notified().await;
         }
     }
 }
 
-fn concerns(message: &Message, units: &BTreeSet<String>) -> bool {
+async fn listen(mut stream: MessageStream, changed: Arc<Changed>) {
+    while let Some(Ok(message)) = stream.next().await {
+        if let Some(unit) = unit_of(&message) {
+            changed.units.lock().unwrap_or_else(PoisonError::into_inner).insert(unit);
+            changed.news.notify_one();
+        }
+    }
+    changed.ended.store(true, Ordering::Relaxed);
+    changed.news.notify_one();
+}
+
+/// The unit that a signal is about, as it is named on the bus.
+fn unit_of(message: &Message) -> Option<String> {
     let header = message.header();
-    match header.member().map(|member| member.as_str()) {
-        Some("JobRemoved") => {
-            let body = message.body();
-            let job: Result<(u32, OwnedObjectPath, String, String), _> = body.deserialize();
-            job.is_ok_and(|(_, _, unit, _)| units.contains(&unit))
+    match header.member()?.as_str() {
+        "JobRemoved" => {
+            let (_, _, unit, _): (u32, OwnedObjectPath, String, String) = message.body().deserialize().ok()?;
+            Some(escaped(&unit))
         }
-        Some("PropertiesChanged") => {
-            let path = header.path().map(|path| path.as_str()).unwrap_or_default();
-            units.iter().any(|unit| path.strip_prefix("/org/freedesktop/systemd1/unit/") == Some(&*escaped(unit)))
-        }
-        _ => false,
+        "PropertiesChanged" => header.path()?.strip_prefix("/org/freedesktop/systemd1/unit/").map(str::to_owned),
+        _ => None,
     }
 }
 

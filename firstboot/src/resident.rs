@@ -104,11 +104,13 @@ impl<'a> Resident<'a> {
 
     async fn wait(&mut self, ended: &Ended, labels: &Labels) -> Result<()> {
         let settled = ended.report.ready && self.target_started;
+        // A step that failed may have caused an event itself: it is tried again by the clock alone.
+        let listens = !settled && ended.report.failure.is_none();
         let limit = if settled { WHILE_READY } else { WHILE_NOT_READY };
         tokio::select! {
             () = sleep(limit) => {}
             _ = self.hangup.recv() => {}
-            event = self.signals.next(&ended.units), if !settled => {
+            event = self.signals.next(&ended.units), if listens => {
                 event.context("listening to systemd")?;
                 sleep(SETTLES_WITHIN).await;
             }

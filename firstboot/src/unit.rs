@@ -4,8 +4,9 @@ use anyhow::{Context, Result};
 use nix::time::{ClockId, clock_gettime};
 use profiles::act::Verb;
 use profiles::ask::Unit;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 use tokio::sync::OnceCell;
 use zbus::fdo::PropertiesProxy;
@@ -30,6 +31,7 @@ type Change = (String, String, String);
 )]
 trait Manager {
     fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+    fn ref_unit(&self, name: &str) -> zbus::Result<()>;
     fn enable_unit_files(&self, files: &[&str], runtime: bool, force: bool) -> zbus::Result<(bool, Vec<Change>)>;
     fn disable_unit_files(&self, files: &[&str], runtime: bool) -> zbus::Result<Vec<Change>>;
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
@@ -43,17 +45,19 @@ trait Manager {
 pub struct Systemd {
     address: Option<String>,
     connection: OnceCell<Connection>,
+    /// Units that are held, so that systemd does not forget how they ended.
+    held: Mutex<BTreeSet<String>>,
 }
 
 impl Systemd {
     /// The one on the system bus.
     pub fn system() -> Self {
-        Systemd { address: None, connection: OnceCell::new() }
+        Systemd { address: None, connection: OnceCell::new(), held: Mutex::default() }
     }
 
     /// The one on the bus at a D-Bus address.
     pub fn at(address: &str) -> Self {
-        Systemd { address: Some(address.to_owned()), connection: OnceCell::new() }
+        Systemd { address: Some(address.to_owned()), connection: OnceCell::new(), held: Mutex::default() }
     }
 
     /// The connection, made at the first call.
@@ -111,7 +115,13 @@ impl Systemd {
     }
 
     async fn state(&self, name: &str) -> Result<State> {
-        let path = self.manager().await?.load_unit(name).await?;
+        let manager = self.manager().await?;
+        let path = manager.load_unit(name).await?;
+        if self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned()) {
+            // A oneshot that is done and that nobody refers to is unloaded at once: it would seem never to have run. The
+            // reference ends with the connection.
+            manager.ref_unit(name).await?;
+        }
         let unit = self.properties(&path, UNIT).await?;
         // Only services have a result and a main process.
         let service = match name.ends_with(".service") {

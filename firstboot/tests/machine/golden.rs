@@ -89,7 +89,6 @@ fn a_report_names_all_verdicts_and_what_was_done_and_reads_back_alike() {
 #[test]
 fn the_notice_above_the_prompt_says_how_it_stands_why_and_where_to_read_more() {
     let notice = "ana (profile test): REFUSED\n\
-                  to do   two\n          restart a.service: its file changed [interrupts a]\n\
                   WAITS   three: for two\n\
                   REFUSED four: saw this; wanted that; to go on: so\n\
                   FAILED  two: it broke\n\

@@ -196,3 +196,21 @@ async fn after_ready_drift_is_reported_and_not_undone() {
     assert!(running.report().unwrap().plan.to_string().contains("start web.service"));
     assert!(!running.called("start web.service replace"), "drift was undone without being asked");
 }
+
+#[tokio::test]
+async fn a_flood_of_signals_while_a_pass_runs_holds_nothing_up() {
+    let mut spec = spec(Some(NODE));
+    spec.settings.unit.push(web());
+    let running = Running::start(&spec, running()).await;
+    let connection = running.case.connection.clone();
+    let flood = tokio::spawn(async move {
+        let emitter = SignalEmitter::new(&connection, "/org/freedesktop/systemd1").unwrap();
+        loop {
+            let job = "/org/freedesktop/systemd1/job/2".try_into().unwrap();
+            Manager::job_removed(&emitter, 2, job, "other.service", "done").await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    });
+    running.until("ready", |running| running.report().is_some_and(|report| report.ready)).await;
+    flood.abort();
+}

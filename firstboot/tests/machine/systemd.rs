@@ -95,6 +95,10 @@ impl Manager {
 
     fn subscribe(&self) {}
 
+    fn ref_unit(&self, name: &str) {
+        self.note(format!("ref {name}"));
+    }
+
     #[zbus(signal)]
     pub async fn job_removed(
         emitter: &SignalEmitter<'_>,

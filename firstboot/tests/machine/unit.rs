@@ -114,3 +114,12 @@ async fn a_file_that_changed_after_the_start_is_outdated_and_an_older_or_future_
         assert!(!case.systemd.outdated("web.service", std::path::Path::new("/nonexistent")).await.unwrap());
     }
 }
+
+#[tokio::test]
+async fn a_unit_is_held_once_so_that_systemd_does_not_forget_how_it_ended() {
+    let case = service(running(), WELL).await;
+    for _ in 0..3 {
+        case.systemd.unit("web.service").await.unwrap();
+    }
+    assert_eq!(*case.calls.lock().unwrap(), ["ref web.service"]);
+}
