@@ -1,6 +1,7 @@
-//! Embeds firstboot, as it goes into images, so that `mimg` is one file that needs nothing beside it.
+//! Embeds what goes into images, so that `mimg` is one file that needs nothing beside it: the repository's overlays/ as a
+//! tar, modes kept, and firstboot.
 //!
-//! It is compiled by a cargo of its own: into one folder below target/ that all profiles of mimg share, and with every
+//! firstboot is compiled by a cargo of its own: into one folder below target/ that all profiles of mimg share, and with every
 //! path of the building machine taken out, so that the same sources give the same binary.
 
 use std::env;
@@ -22,9 +23,28 @@ fn main() -> Result<(), Box<dyn Error>> {
     ] {
         println!("cargo::rerun-if-changed={}", workspace.join(path).display());
     }
+    println!("cargo::rerun-if-changed={}", workspace.join("overlays").display());
     let binary = compile(&workspace, &out)?;
     std::fs::copy(binary, out.join("firstboot"))?;
-    Ok(())
+    pack(&workspace.join("overlays"), &out.join("overlays.tar"))
+}
+
+fn pack(overlays: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
+    let mut archive = tar::Builder::new(std::fs::File::create(out)?);
+    archive.follow_symlinks(false);
+    let mut open = vec![overlays.to_path_buf()];
+    while let Some(folder) = open.pop() {
+        let mut entries = std::fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+        entries.sort_by_key(|entry| entry.file_name());
+        for entry in entries {
+            let path = entry.path();
+            archive.append_path_with_name(&path, path.strip_prefix(overlays)?)?;
+            if entry.file_type()?.is_dir() {
+                open.push(path);
+            }
+        }
+    }
+    Ok(archive.finish()?)
 }
 
 fn compile(workspace: &Path, out: &Path) -> Result<PathBuf, Box<dyn Error>> {

@@ -3,7 +3,7 @@
 use crate::cache::{Cache, Content};
 use crate::fetch::download;
 use crate::http::{Failure, Http, Patience, text};
-use crate::index::{Entry, Index};
+use crate::index::{Entry, Index, Names};
 use crate::package::Package;
 use crate::progress::{Progress, Stage};
 use crate::release::{Listed, Release};
@@ -85,15 +85,24 @@ impl Archive {
 
     /// The packages of an image that has all that is wanted, essential packages included, by name.
     pub fn solve(&self, wanted: &[Wanted]) -> Result<Vec<Package>> {
-        let mut entries: Vec<Entry> = Vec::new();
+        self.solve_in(&self.universe()?, wanted)
+    }
+
+    /// All packages that could be chosen. Worth keeping where several images are solved.
+    pub fn universe(&self) -> Result<Universe<'_>> {
+        let (mut entries, mut names) = (Vec::<Entry>::new(), Names::default());
         for index in &self.indexes {
             let suite = &self.suites[index.suite].suite;
-            entries.extend(index.entries().with_context(|| format!("reading an index of {suite}"))?);
+            entries.extend(index.entries(&mut names).with_context(|| format!("reading an index of {suite}"))?);
         }
-        let universe = Universe::new(entries, &self.priorities)?;
-        let packages = solve(&universe, wanted)?.into_iter().map(|chosen| {
+        Universe::new(entries, &self.priorities)
+    }
+
+    /// As `solve`, in a universe of this archive.
+    pub fn solve_in(&self, universe: &Universe, wanted: &[Wanted]) -> Result<Vec<Package>> {
+        let packages = solve(universe, wanted)?.into_iter().map(|chosen| {
             let suite = &self.suites[universe.entry(chosen.place).suite];
-            chosen.package(&universe, &suite.uris, &suite.suite)
+            chosen.package(universe, &suite.uris, &suite.suite)
         });
         Ok(packages.collect())
     }

@@ -26,8 +26,8 @@ pub struct Bios {
 }
 
 impl Bios {
-    /// Patches `boot` (boot.img) and `core` (what grub-mkimage made) for a partition of `room` bytes that begins at sector
-    /// `first_lba`. Refuses what does not look like the GRUB that the numbers above were found in.
+    /// Patches `boot` (boot.img) and `core` (what grub-mkimage made) for a partition of `room` bytes that begins at
+    /// sector `first_lba`. Refuses what does not look like the GRUB that the numbers above were found in.
     pub fn new(boot: &[u8], mut core: Vec<u8>, first_lba: u64, room: u64) -> Result<Bios> {
         ensure!(boot.len() == 512, "boot.img has {} bytes, and 512 were wanted: {CURE}", boot.len());
         expect("boot.img", boot, 0x5a, &0x8000_u16.to_le_bytes())?;

@@ -28,12 +28,32 @@ const LINKS: &str = "usr/lib/mimg/boot-links";
 /// Where core.img is made: in a folder that travels empty.
 const CORE: &str = "/var/tmp/core.img";
 
+/// What the work below and the machine later cannot do without: a file of the tree, and the package that brings it.
+const NEEDS: [(&str, &str); 12] = [
+    ("usr/sbin/mkinitramfs", "initramfs-tools"),
+    // Without it mkinitramfs takes gzip, and only warns.
+    ("usr/bin/zstd", "zstd"),
+    ("usr/bin/linux-version", "linux-base"),
+    ("usr/bin/grub-mkimage", "grub-common"),
+    ("usr/lib/grub/i386-pc/boot.img", "grub-pc-bin"),
+    ("usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed", "grub-efi-amd64-signed"),
+    ("usr/lib/shim/shimx64.efi.signed", "shim-signed"),
+    ("usr/lib/shim/mmx64.efi.signed", "shim-helpers-amd64-signed"),
+    ("usr/sbin/mke2fs", "e2fsprogs"),
+    ("usr/lib/x86_64-linux-gnu/libarchive.so.13", "libarchive13t64"),
+    // Checks the ESP when it is mounted.
+    ("usr/sbin/fsck.fat", "dosfstools"),
+    (LINKS, "(none: it is in the overlay of the base profile)"),
+];
+
 impl Boot {
-    /// `tree` is a root directory whose packages are configured and whose overlays are in place, owned by us as its root.
+    /// `tree` is a root directory whose packages are configured and whose overlays are in place, owned by us as its
+    /// root.
     ///
     /// Writes `/etc/fstab`, `/boot/initrd.img-VERSION` and the links to it; asks `run` for an initramfs exactly once.
-    /// Needs the packages that `docs/image.md` names; a missing one is named in the error.
+    /// Packages that are missing are all named in one error.
     pub fn install(tree: &Path, run: Run, layout: &Layout, epoch: i64, progress: &Progress) -> Result<Boot> {
+        check_needs(tree)?;
         let kernel = kernel(tree)?;
         put_fstab(tree, layout)?;
         let stage = progress.stage("initramfs");
@@ -43,6 +63,13 @@ impl Boot {
         let esp = esp::files(tree, grub::configuration(&layout.identity, &layout.parameters)?)?;
         Ok(Boot { kernel, bios, esp })
     }
+}
+
+fn check_needs(tree: &Path) -> Result<()> {
+    let missing = NEEDS.iter().filter(|(file, _)| fs::symlink_metadata(tree.join(file)).is_err());
+    let missing: Vec<_> = missing.map(|(file, package)| format!("/{file} of the package {package}")).collect();
+    ensure!(missing.is_empty(), "the image cannot boot without these, which it does not have: {}", missing.join(", "));
+    Ok(())
 }
 
 /// The version of the tree's only kernel.
@@ -75,7 +102,7 @@ fn put_fstab(tree: &Path, layout: &Layout) -> Result<()> {
 /// Ours are the lines of `/` and `/boot/efi`; all others stay as they are.
 fn fstab(before: &str, layout: &Layout) -> String {
     let part = |name: &str| layout.identity.uuid(&format!("partition/{name}"));
-    let ours =
+    let others =
         |line: &&str| !matches!(line.split_whitespace().nth(1), Some("/" | "/boot/efi")) || line.starts_with('#');
     let mut lines = vec![
         format!("PARTUUID={} / ext4 errors=remount-ro 0 1", part("root")),
@@ -85,12 +112,11 @@ fn fstab(before: &str, layout: &Layout) -> String {
             part("esp")
         ),
     ];
-    lines.extend(before.lines().filter(ours).map(str::to_owned));
+    lines.extend(before.lines().filter(others).map(str::to_owned));
     lines.join("\n") + "\n"
 }
 
 fn put_initramfs(tree: &Path, run: Run, kernel: &str, epoch: i64) -> Result<()> {
-    ensure!(tree.join(LINKS).exists(), "the image has no /{LINKS}: the base profile's overlay is not in it");
     let path = format!("/boot/initrd.img-{kernel}");
     // With SOURCE_DATE_EPOCH it sorts, clamps times and compresses in one thread: the same bytes each time.
     let stamp = format!("SOURCE_DATE_EPOCH={epoch}");
@@ -108,8 +134,7 @@ fn put_initramfs(tree: &Path, run: Run, kernel: &str, epoch: i64) -> Result<()> 
 }
 
 fn bios(tree: &Path, run: Run, layout: &Layout) -> Result<Bios> {
-    let boot = tree.join("usr/lib/grub/i386-pc/boot.img");
-    let boot = fs::read(boot).context("reading GRUB's boot.img: the image needs the package grub-pc-bin")?;
+    let boot = fs::read(tree.join("usr/lib/grub/i386-pc/boot.img"))?;
     // An empty disk in the prefix is the one that core.img was loaded from.
     let prefix = format!("(,gpt{ESP})/{}", grub::FOLDER);
     // A file and not stdout: grub-mkimage fails where it cannot sync what it writes to.
@@ -122,4 +147,61 @@ fn bios(tree: &Path, run: Run, layout: &Layout) -> Result<Bios> {
     let table = Table::lay_out(&layout.identity, layout.esp_size, 0);
     let place = table.partition(1);
     Bios::new(&boot, core, place.first_lba, place.size())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Identity;
+
+    fn layout() -> Layout {
+        Layout::new(Identity { namespace: uuid::Uuid::nil(), name: "profile/nuc".to_owned() })
+    }
+
+    fn tree(files: &[&str]) -> tempfile::TempDir {
+        let tree = tempfile::tempdir().expect("a folder");
+        fs::create_dir(tree.path().join("boot")).expect("a folder");
+        for file in files {
+            fs::create_dir_all(tree.path().join(file).parent().expect("a folder")).expect("a folder");
+            fs::write(tree.path().join(file), "").expect("a file");
+        }
+        tree
+    }
+
+    #[test]
+    fn fstab_keeps_the_lines_of_others_and_has_ours_once() {
+        let before = "# a remark on / itself\n/dev/sdz1 / xfs defaults 0 1\n/dev/data /data xfs nofail 0 0\n";
+        let once = fstab(before, &layout());
+        let root = format!("PARTUUID={} / ext4 ", layout().identity.uuid("partition/root"));
+        assert!(once.starts_with(&root) && once.contains(" /boot/efi vfat "), "{once}");
+        assert!(
+            once.ends_with("# a remark on / itself\n/dev/data /data xfs nofail 0 0\n") && !once.contains("sdz1"),
+            "{once}"
+        );
+        assert_eq!(fstab(&once, &layout()), once);
+    }
+
+    #[test]
+    fn an_image_has_exactly_one_kernel() {
+        let none = kernel(tree(&[]).path()).expect_err("no kernel").to_string();
+        assert!(none.contains("linux-image-amd64"), "{none}");
+        let two =
+            kernel(tree(&["boot/vmlinuz-6.12-b", "boot/vmlinuz-6.12-a"]).path()).expect_err("two kernels").to_string();
+        assert!(two.contains("6.12-a, 6.12-b"), "{two}");
+        let one = tree(&["boot/vmlinuz-6.12-a", "boot/config-6.12-a"]);
+        assert_eq!(kernel(one.path()).expect("one kernel"), "6.12-a");
+    }
+
+    #[test]
+    fn all_that_is_missing_is_named_at_once_before_anything_is_run() {
+        let run = |_: &[&str]| -> Result<Vec<u8>> { panic!("nothing is to be run") };
+        let tree = tree(&["usr/bin/zstd", "boot/vmlinuz-6.12-a"]);
+        let said =
+            Boot::install(tree.path(), &run, &layout(), 0, &Progress::quiet()).expect_err("a bare tree").to_string();
+        assert!(
+            ["initramfs-tools", "grub-pc-bin", "libarchive13t64", LINKS].iter().all(|name| said.contains(name)),
+            "{said}"
+        );
+        assert!(!said.contains("zstd"), "{said}");
+    }
 }

@@ -10,6 +10,7 @@ use crate::manifest::Manifest;
 use crate::mirror::Mirror;
 use crate::overlay::Overlay;
 use crate::progress::Progress;
+use crate::root::Attributes;
 use crate::scan;
 use crate::solve::Wanted;
 use crate::source::Source;
@@ -44,13 +45,15 @@ pub struct Order<'a> {
 pub fn build(order: &Order, progress: &Progress) -> Result<Manifest> {
     let spec = order.spec;
     let cache = Cache::open(&order.cache.join("debs"))?;
-    let work = Work::new(&order.cache.join("work"))?;
+    let work = Work::in_cache(order.cache)?;
     let archive = Archive::open(&sources(spec, order.archive)?, &cache, progress, Timestamp::now())?;
     let epoch = archive.epoch();
     let packages = archive.solve(&wanted(spec))?;
     let debs = fetch(&packages, &cache, progress)?;
 
-    let tree = Tree::make(&work.path().join("tree"), &debs, epoch, progress)?;
+    let root = work.path().join("tree");
+    fs_err::create_dir(&root)?;
+    let tree = Tree::make(&root, &debs, epoch, progress)?;
     furnish(&tree, order)?;
     let layout = layout(spec);
     let run = |argv: &[&str]| Ok(tree.run(argv)?.stdout);
@@ -67,7 +70,8 @@ fn sources(spec: &Spec, archive: &fleet::Archive) -> Result<Vec<Source>> {
     let mirror = Mirror::new(archive.mirror.as_deref(), archive.security_mirror.as_deref())?;
     let mut sources = Source::debian(&mirror, &spec.settings.components)?;
     for repository in &spec.settings.repository {
-        let source = extra(repository).with_context(|| format!("reading the repository {:?} of the profile", repository.name))?;
+        let source = extra(repository)
+            .with_context(|| format!("reading the repository {:?} of the profile", repository.name))?;
         sources.push(source);
     }
     for source in &mut sources {
@@ -93,7 +97,8 @@ fn furnish(tree: &Tree, order: &Order) -> Result<()> {
     let spec = order.spec;
     let shipped = Overlay::embedded_names()?;
     for profile in spec.profiles() {
-        if shipped.contains(&profile) {
+        // The base's own is in the tree since before its packages were configured.
+        if shipped.contains(&profile) && profile != "base" {
             tree.overlay(&Overlay::embedded(&profile)?, &[])?;
         }
         let own = order.overlays.map(|folder| folder.join(&profile)).filter(|folder| folder.is_dir());
@@ -110,7 +115,8 @@ fn furnish(tree: &Tree, order: &Order) -> Result<()> {
         tree.put(&sources)?;
     }
     tree.put(&File::new(firstboot::place::SPEC, spec.json()))?;
-    tree.put_bytes("/usr/bin/firstboot", FIRSTBOOT, 0o755)
+    let attributes = Attributes { uid: 0, gid: 0, mode: 0o755, mtime: tree.epoch() };
+    tree.root().write(Path::new("usr/bin/firstboot"), FIRSTBOOT, attributes)
 }
 
 /// What the finished machine's apt uses; none unless the fleet says so.
@@ -137,7 +143,7 @@ fn layout(spec: &Spec) -> Layout {
 
 /// An image with somebody's identity or secret in it must not leave the house.
 fn refuse_identities(tree: &Tree) -> Result<()> {
-    let findings = scan::scan(tree)?;
+    let findings = scan::scan(tree.root())?;
     if findings.is_empty() {
         return Ok(());
     }

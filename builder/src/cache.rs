@@ -67,7 +67,10 @@ impl Cache {
         };
         let Err(damage) = verify(&mut file, content) else { return Ok(Some(path)) };
         let quarantine = self.folder.join("quarantine").join(&content.sha256);
-        fs::rename(&path, &quarantine)?;
+        match fs::rename(&path, &quarantine) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None), // another process was faster
+            other => other?,
+        }
         progress.say(&format!("the cached {what} is damaged ({damage:#}): moved to {}", quarantine.display()));
         Ok(None)
     }

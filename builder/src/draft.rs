@@ -84,3 +84,53 @@ fn sync_folder(out: &Path) -> Result<()> {
 fn folder(out: &Path) -> &Path {
     out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::fs::MetadataExt;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).expect("the folder").flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn a_draft_has_no_name_until_it_is_published_and_replaces_the_file_before_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let out = folder.path().join("disk.img");
+        for content in ["first", "second"] {
+            let mut draft = Draft::new(&out).expect("a draft");
+            let before = names(folder.path());
+            draft.file.write_all(content.as_bytes()).expect("writing");
+            assert_eq!(std::fs::read_to_string(draft.path()).expect("reading by its path"), content);
+            assert_eq!(draft.file().metadata().expect("the draft").nlink(), 0);
+            assert_eq!(names(folder.path()), before);
+            draft.publish().expect("publishing");
+            assert_eq!(std::fs::read_to_string(&out).expect("reading"), content);
+            assert_eq!(names(folder.path()), ["disk.img"]);
+        }
+    }
+
+    #[test]
+    fn a_draft_that_had_to_have_a_name_is_gone_when_it_is_dropped() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let out = folder.path().join("disk.img");
+        let named = || {
+            let (file, name) = tempfile::NamedTempFile::new_in(folder.path()).expect("a file").into_parts();
+            Draft { file, out: out.clone(), name: Some(name) }
+        };
+        drop(named());
+        assert!(names(folder.path()).is_empty());
+        named().publish().expect("publishing");
+        assert_eq!(names(folder.path()), ["disk.img"]);
+        assert_eq!(std::fs::metadata(&out).expect("the file").mode() & 0o777, 0o644);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named() {
+        let said = format!("{:#}", Draft::new(Path::new("/nowhere/at/all.img")).err().expect("no such folder"));
+        assert!(said.contains("/nowhere/at"), "{said}");
+    }
+}

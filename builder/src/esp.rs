@@ -1,32 +1,32 @@
-//! The EFI system partition: Debian's signed shim and GRUB where firmware looks without being told, and GRUB's own files.
+//! The EFI system partition: Debian's signed shim and GRUB where firmware looks without being told, and GRUB's own
+//! files.
 
 use crate::fat::Volume;
 use crate::grub;
 use crate::identity::Identity;
 use crate::window::Window;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use fs_err as fs;
 use std::path::Path;
 
-/// Bytes: room for kernels and initramfs images of several systems, should they move here. Mostly a hole in the image file.
+/// Bytes: room for kernels and initramfs images of several systems, should they move here. Mostly a hole in the image
+/// file.
 pub const SIZE: u64 = 256 << 20;
 
-/// Name on the ESP, file of the tree, the package that it comes from.
+/// Name on the ESP, file of the tree.
 ///
 /// shim starts the GRUB that lies beside it, and MokManager when a key is to be enrolled, by exactly these names.
-const SIGNED: [(&str, &str, &str); 3] = [
-    ("EFI/BOOT/BOOTX64.EFI", "usr/lib/shim/shimx64.efi.signed", "shim-signed"),
-    ("EFI/BOOT/grubx64.efi", "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed", "grub-efi-amd64-signed"),
-    ("EFI/BOOT/mmx64.efi", "usr/lib/shim/mmx64.efi.signed", "shim-helpers-amd64-signed"),
+const SIGNED: [(&str, &str); 3] = [
+    ("EFI/BOOT/BOOTX64.EFI", "usr/lib/shim/shimx64.efi.signed"),
+    ("EFI/BOOT/grubx64.efi", "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"),
+    ("EFI/BOOT/mmx64.efi", "usr/lib/shim/mmx64.efi.signed"),
 ];
 
 /// What the ESP holds, from `tree` and GRUB's `configuration`: paths and contents.
 pub fn files(tree: &Path, configuration: String) -> Result<Vec<(String, Vec<u8>)>> {
     let mut files = Vec::new();
-    for (name, source, package) in SIGNED {
-        let bytes = fs::read(tree.join(source))
-            .with_context(|| format!("reading {name}: the image needs the package {package}"))?;
-        files.push((name.to_owned(), bytes));
+    for (name, source) in SIGNED {
+        files.push((name.to_owned(), fs::read(tree.join(source))?));
     }
     files.push((format!("{}/grub.cfg", grub::FOLDER), configuration.into_bytes()));
     files.push((format!("{}/grubenv", grub::FOLDER), grub::environment()));

@@ -1,7 +1,8 @@
 //! The root file system: the tree sent as a tar stream to its own mke2fs, which writes into the disk file at an offset.
 //!
-//! The tree's mke2fs and not the host's: its version is locked with the image, so the same bits come out on every host. It is
-//! started by the tree's own dynamic loader, needs no mount and no chroot, and reads tar with the tree's libarchive.
+//! The tree's mke2fs and not the host's: its version is locked with the image, so the same bits come out on every host.
+//! It is started by the tree's own dynamic loader, needs no mount and no chroot, and reads tar with the tree's
+//! libarchive.
 
 use crate::progress::{Stage, Unit};
 use crate::stream::{self, Used};
@@ -31,14 +32,16 @@ pub struct Ext4<'a> {
     pub epoch: i64,
 }
 
-/// Bytes that a file system for `used` needs: a quarter and 256 MiB to spare, for the machine's first minutes until it is grown.
+/// Bytes that a file system for `used` needs: a quarter and 256 MiB to spare, for the machine's first minutes until it
+/// is grown.
 pub fn size_for(used: &Used) -> u64 {
     let inodes = used.entries * 256;
     (used.bytes + used.bytes / 4 + inodes + 256 * MIB).next_multiple_of(16 * MIB)
 }
 
 impl Ext4<'_> {
-    /// Makes the file system with all of `tree` in it; `stage` counts the bytes. Gives the SHA-256 of the tar stream in hex.
+    /// Makes the file system with all of `tree` in it; `stage` counts the bytes. Gives the SHA-256 of the tar stream in
+    /// hex.
     pub fn write(&self, tree: &Path, used: &Used, stage: &Stage) -> Result<String> {
         stage.total(used.bytes, Unit::Bytes);
         let mut child =
@@ -54,7 +57,7 @@ impl Ext4<'_> {
         let libraries = tree.join(LIBRARIES);
         let mut command = Command::new(libraries.join("ld-linux-x86-64.so.2"));
         command.arg("--library-path").arg(&libraries).arg(tree.join("usr/sbin/mke2fs"));
-        command.args(["-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "1"]);
+        command.args(["-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "1", "-e", "remount-ro"]);
         command.args(["-i", &self.bytes_per_inode(used).to_string(), "-U", &self.uuid.to_string()]);
         command.args(["-E", &self.options(), "-d", "-"]).arg(self.disk).arg((self.size / BLOCK).to_string());
         command.env_clear().env("LC_ALL", "C").env("SOURCE_DATE_EPOCH", self.epoch.to_string());
@@ -63,14 +66,15 @@ impl Ext4<'_> {
         command
     }
 
-    /// Nothing is left for the kernel to initialize later: those writes would make each machine's disk grow by itself. The file is
-    /// all holes, so there is nothing to discard.
+    /// Nothing is left for the kernel to initialize later: those writes would make each machine's disk grow by itself.
+    /// The file is all holes, so there is nothing to discard.
     fn options(&self) -> String {
         let (seed, start) = (self.hash_seed, self.start);
         format!("hash_seed={seed},root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0,nodiscard,offset={start}")
     }
 
-    /// Debian's own one in 16 KiB, or closer where the tree has many small files: the ratio stays when the file system is grown.
+    /// Debian's own one in 16 KiB, or closer where the tree has many small files: the ratio stays when the file system
+    /// is grown.
     fn bytes_per_inode(&self, used: &Used) -> u64 {
         let wanted = used.entries + used.entries / 2 + 1024;
         [16384, 8192].into_iter().find(|ratio| self.size / ratio >= wanted).unwrap_or(4096)

@@ -14,9 +14,6 @@ use sha2::{Digest, Sha256};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-/// Fewer clusters than this make a volume FAT16 to a driver that goes by the book (edk2's does), whatever its header says.
-const FAT32_CLUSTERS: u32 = 65_525;
-
 /// A file of a volume: its path with `/` between the parts, none in front ("EFI/BOOT/BOOTX64.EFI"), and its content.
 pub type Entry<'a> = (&'a str, &'a [u8]);
 
@@ -26,7 +23,8 @@ pub struct Volume<'a> {
     pub label: &'a str,
     /// The volume's serial number, shown as XXXX-XXXX.
     pub serial: u32,
-    /// Sectors of 512 bytes in a cluster; without it the size decides, and so does the kind (FAT12, 16 or 32). With it the volume is FAT32.
+    /// Sectors of 512 bytes in a cluster; without it the size decides, and so does the kind (FAT12, 16 or 32). With it
+    /// the volume is FAT32, and refused if it has so few clusters that firmware would take it for a FAT16.
     pub fat32_cluster: Option<u8>,
     pub files: &'a [Entry<'a>],
     /// The time of all files and folders, in seconds since 1970.
@@ -34,18 +32,12 @@ pub struct Volume<'a> {
 }
 
 impl Volume<'_> {
-    /// Makes the file system over all of `window`, whose bytes must be zeros. Fails if a name is not valid, or the files need more room.
+    /// Makes the file system over all of `window`, whose bytes must be zeros. Fails if a name is not valid, or the
+    /// files need more room.
     pub fn write(&self, window: &mut Window) -> Result<()> {
         let options = self.options(window.len())?;
-        let params = FatVolumeFormatter::calculate_params(&options).context("laying out the FAT volume")?;
-        ensure!(
-            self.fat32_cluster.is_none() || params.cluster_count >= FAT32_CLUSTERS,
-            "a FAT32 volume of {} bytes has {} clusters of {} sectors, and firmware wants at least {FAT32_CLUSTERS}: \
-             make it larger, or its clusters smaller",
-            window.len(),
-            params.cluster_count,
-            params.sectors_per_cluster
-        );
+        let params = FatVolumeFormatter::calculate_params(&options)
+            .with_context(|| format!("laying out a FAT volume of {} bytes", window.len()))?;
         self.check_room(&params)?;
         FatVolumeFormatter::format(&mut *window, options).context("formatting the FAT volume")?;
         let time = fat_time(self.epoch)?;
@@ -63,10 +55,12 @@ impl Volume<'_> {
         let mut options = FatFormatOptions::new(size).volume_label(self.label).volume_id(self.serial);
         // The name that every driver knows; some firmware is said to look at it.
         options.oem_name = OemName::new("MSWIN4.1");
-        if let Some(sectors) = self.fat32_cluster {
-            options.fat_type = FatTypeSelection::Fat32;
-            options.sectors_per_cluster = Some(sectors);
-        }
+        let (kind, cluster) = match self.fat32_cluster {
+            Some(sectors) => (FatTypeSelection::Fat32, sectors),
+            None => kind(size),
+        };
+        options.fat_type = kind;
+        options.sectors_per_cluster = Some(cluster);
         Ok(options)
     }
 
@@ -99,7 +93,21 @@ impl Volume<'_> {
     }
 }
 
-/// Makes a medium at `path`: a FAT volume of `size` bytes without a partition table, labelled `label`, such as a node's seed.
+/// A small volume's kind and the sectors of its clusters, both clear of the bounds where drivers disagree: a FAT12 has
+/// at most 4084 clusters, a FAT16 65,524. The crate's own choice fails for some sizes.
+fn kind(size: u64) -> (FatTypeSelection, u8) {
+    match size / 512 {
+        0..4000 => (FatTypeSelection::Fat12, 1),
+        4000..4600 => (FatTypeSelection::Fat12, 2),
+        sectors => {
+            let cluster = (0..7).map(|bits| 1 << bits).find(|cluster| sectors / u64::from(*cluster) < 65_000);
+            (FatTypeSelection::Fat16, cluster.unwrap_or(64))
+        }
+    }
+}
+
+/// Makes a medium at `path`: a FAT volume of `size` bytes without a partition table, labelled `label`, such as a node's
+/// seed.
 ///
 /// `files` are names and contents; the serial number follows from both and the label. An existing file is replaced.
 pub fn medium(path: &Path, label: &str, size: u64, files: &[Entry], epoch: i64) -> Result<()> {
@@ -155,7 +163,8 @@ fn enter<'v, D: hadris_fat::sync::Read + hadris_fat::sync::Write + hadris_fat::s
     }
 }
 
-/// The formatter stamps the label's entry, the root folder's first, with the wall clock: the times of a FAT entry are at 13..20 and 22..26.
+/// The formatter stamps the label's entry, the root folder's first, with the wall clock: the times of a FAT entry are
+/// at 13..20 and 22..26.
 fn stamp_label(window: &mut Window, params: &FormatParams, time: FatDateTime) -> Result<()> {
     let reserved = u64::from(params.reserved_sectors);
     let fats = u64::from(params.fat_count) * u64::from(params.sectors_per_fat);
@@ -188,4 +197,105 @@ fn fat_time(epoch: i64) -> Result<FatDateTime> {
         field(at.minute()),
         field(at.second()),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    const EPOCH: i64 = 1_700_000_000;
+    const MIB: u64 = 1 << 20;
+
+    /// What a tool says of the medium, which it must find no fault with.
+    fn says(tool: &str, arguments: &[&str]) -> String {
+        let out = Command::new(tool).args(arguments).output().expect("dosfstools and util-linux are installed");
+        let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        assert!(out.status.success(), "{tool}: {said}");
+        said
+    }
+
+    fn name(path: &Path) -> &str {
+        path.to_str().expect("a path of ASCII")
+    }
+
+    fn made(size: u64, fat32_cluster: Option<u8>, files: &[Entry]) -> Result<tempfile::NamedTempFile> {
+        let file = tempfile::NamedTempFile::new()?;
+        file.as_file().set_len(size)?;
+        let volume = Volume { label: "TEST", serial: 0xabcd_1234, fat32_cluster, files, epoch: EPOCH };
+        volume.write(&mut Window::new(file.as_file(), 0, size))?;
+        Ok(file)
+    }
+
+    #[test]
+    fn fsck_finds_nothing_wrong_with_media_of_every_kind_of_fat() {
+        let loader = vec![0x5a; 700_000];
+        let long = "a folder with a long name/and a file with Ümläuts in a name longer than any that DOS ever had.toml";
+        let files: Vec<Entry> =
+            vec![("EFI/BOOT/BOOTX64.EFI", &loader), ("seed.toml", b"x = 1\n"), (long, b"y"), ("empty", b"")];
+        for (size, cluster, kind) in [(MIB, None, "12 bit"), (32 * MIB, None, "16 bit"), (64 * MIB, Some(1), "32 bit")]
+        {
+            let medium = made(size, cluster, &files).expect("a volume");
+            let said = says("fsck.fat", &["-n", "-v", name(medium.path())]);
+            assert!(said.contains(kind), "{said}");
+            let read = says("mtype", &["-i", name(medium.path()), "::/seed.toml"]);
+            assert_eq!(read, "x = 1\n");
+        }
+    }
+
+    #[test]
+    fn a_medium_is_found_by_its_label_and_is_the_same_each_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+        for path in [&one, &two] {
+            medium(path, "MIMG-SEED", 2 * MIB, &[("spec.json", b"{}")], EPOCH).expect("a medium");
+        }
+        assert!(std::fs::read(&one).expect("one") == std::fs::read(&two).expect("two"), "the media differ");
+        let said = says("blkid", &["-p", "-o", "export", name(&one)]);
+        assert!(said.contains("LABEL=MIMG-SEED") && said.contains("TYPE=vfat"), "{said}");
+        let listed = says("mdir", &["-i", name(&one), "::/"]);
+        assert!(listed.contains("2023-11-14  22:13"), "{listed}");
+        medium(&two, "MIMG-SEED", 2 * MIB, &[("spec.json", b"{ }")], EPOCH).expect("a medium");
+        assert_ne!(
+            said,
+            says("blkid", &["-p", "-o", "export", name(&two)]),
+            "other content, and the same serial number"
+        );
+    }
+
+    #[test]
+    fn the_label_carries_the_callers_time_too() {
+        let medium = made(MIB, None, &[]).expect("a volume");
+        let bytes = std::fs::read(medium.path()).expect("reading");
+        let entry = bytes.chunks(32).find(|e| e.starts_with(b"TEST    ")).expect("a label's entry");
+        // 2023-11-14 22:13:20
+        let (day, second) = ((43_u16 << 9 | 11 << 5 | 14).to_le_bytes(), (22_u16 << 11 | 13 << 5 | 10).to_le_bytes());
+        assert_eq!(
+            (&entry[14..16], &entry[16..18], &entry[22..24], &entry[24..26]),
+            (&second[..], &day[..], &second[..], &day[..])
+        );
+    }
+
+    #[test]
+    fn a_fat32_that_firmware_would_take_for_a_fat16_is_not_made() {
+        let said = format!("{:#}", made(64 * MIB, Some(2), &[]).expect_err("too few clusters"));
+        assert!(said.contains("clusters"), "{said}");
+    }
+
+    #[test]
+    fn files_that_do_not_fit_are_refused_with_the_bytes_that_they_need() {
+        let said = made(MIB, None, &[("large", &vec![1; 2 << 20])]).expect_err("no room").to_string();
+        assert!(said.contains("TEST need 2097"), "{said}");
+    }
+
+    #[test]
+    fn labels_and_names_that_fat_cannot_hold_are_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for label in ["", "lower", "TWELVE-CHARS", "Ü"] {
+            assert!(medium(&folder.path().join("m"), label, MIB, &[], EPOCH).is_err(), "{label:?} was taken");
+        }
+        for name in ["", "folder/", "a:b", "a/../b"] {
+            assert!(made(MIB, None, &[(name, b"x")]).is_err(), "{name:?} was taken");
+        }
+    }
 }

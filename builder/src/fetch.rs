@@ -77,9 +77,14 @@ pub(crate) fn download(
     progress: &Progress,
     told: &mut dyn FnMut(u64),
 ) -> Result<PathBuf> {
-    let write = |part: &mut crate::cache::Part| {
-        told(part.len()?);
-        http.try_each(urls, |url| http.complete(url, part, told))
+    // The patience is for a download that stands: one that moves between failures is never given up.
+    let write = |part: &mut crate::cache::Part| loop {
+        let before = part.len()?;
+        told(before);
+        match http.try_each(urls, |url| http.complete(url, part, told)) {
+            Err(_) if part.len()? > before => {}
+            done => return done,
+        }
     };
     cache.fill(content, what, progress, write).with_context(|| format!("fetching {what} ({} bytes)", content.size))
 }

@@ -97,7 +97,8 @@ fi
 
 set timeout=3
 set default=debian
-set fallback=previous
+# By number: names are not looked up here.
+set fallback=1
 if [ -s "$prefix/grubenv" ]; then
   load_env
 fi

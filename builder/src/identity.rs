@@ -1,8 +1,10 @@
-//! Who an image is: every GUID and UUID in it follows from a namespace and a name, so that two builds give the same ones.
+//! Who an image is: every GUID and UUID in it follows from a namespace and a name, so that two builds give the same
+//! ones.
 
 use uuid::Uuid;
 
-/// `namespace` is the fleet's id, or one of our own for an image built without a fleet; `name` says which image, such as "node/nuc1".
+/// `namespace` is the fleet's id, or one of our own for an image built without a fleet; `name` says which image, such
+/// as "node/nuc1".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     pub namespace: Uuid,

@@ -55,8 +55,9 @@ pub struct Image {
 impl Image {
     /// Writes the image of `tree`, made bootable by `boot`, to the sparse file `out`.
     ///
-    /// `out` appears when it is whole, replacing what was there; before that nothing has a name, so an error, ^C or a power cut
-    /// leaves nothing. Says how many bytes are needed if the file system of `out` has fewer. No time in it is after `epoch`.
+    /// `out` appears when it is whole, replacing what was there; before that nothing has a name, so an error, ^C or a
+    /// power cut leaves nothing. Says how many bytes are needed if the file system of `out` has fewer. No time in it is
+    /// after `epoch`.
     pub fn pack(
         tree: &Path,
         boot: &Boot,
@@ -131,5 +132,18 @@ fn full(error: anyhow::Error, disk: &File, needed: u64) -> anyhow::Error {
             error.context(format!("the file system ran full: the image needs {needed} bytes in all"))
         }
         _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_little_room_is_said_beforehand_in_bytes() {
+        let file = tempfile::tempfile().expect("a file");
+        check_room(&file, Path::new("disk.img"), 1).expect("room for one byte");
+        let said = check_room(&file, Path::new("disk.img"), u64::MAX).expect_err("no room").to_string();
+        assert!(said.contains("disk.img needs 18446744073709551615 bytes"), "{said}");
     }
 }

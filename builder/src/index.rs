@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use deb822_fast::borrowed::{BorrowedParagraph, BorrowedParser};
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 /// One `Packages` file, verified.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub struct Entry<'a> {
     pub name: &'a str,
     pub version: &'a str,
     pub architecture: &'a str,
+    /// When the name was first mentioned, as a package or by another one: apt decides by it where nothing else does.
+    pub order: u32,
     /// The whole paragraph, without a line end at its end.
     pub paragraph: &'a str,
     /// The suite's place among the archive's suites.
@@ -72,12 +75,13 @@ impl Priority {
 }
 
 impl Index {
-    /// All packages of the index for the architectures that an image may hold, in the index's order.
-    pub fn entries(&self) -> Result<Vec<Entry<'_>>> {
+    /// All packages of the index for the architectures that an image may hold, in the index's order. `names` gathers all
+    /// names that are mentioned.
+    pub fn entries<'a>(&'a self, names: &mut Names<'a>) -> Result<Vec<Entry<'a>>> {
         let mut entries = Vec::with_capacity(self.text.len() / 800);
         for paragraph in self.text.split("\n\n").map(|paragraph| paragraph.trim_matches('\n')) {
             if !paragraph.is_empty() {
-                entries.extend(self.entry(paragraph).with_context(|| {
+                entries.extend(self.entry(paragraph, names).with_context(|| {
                     format!("reading the paragraph of {:?}", paragraph.lines().next().unwrap_or_default())
                 })?);
             }
@@ -85,7 +89,7 @@ impl Index {
         Ok(entries)
     }
 
-    fn entry<'a>(&self, text: &'a str) -> Result<Option<Entry<'a>>> {
+    fn entry<'a>(&self, text: &'a str, names: &mut Names<'a>) -> Result<Option<Entry<'a>>> {
         let paragraphs = BorrowedParser::new(text).parse_all().map_err(|error| anyhow::anyhow!("{error}"))?;
         let [paragraph] = &paragraphs[..] else { bail!("it is not one paragraph") };
         let fields = Fields(paragraph);
@@ -93,8 +97,14 @@ impl Index {
         if !crate::source::ARCHITECTURES.contains(&architecture) {
             return Ok(None);
         }
+        let name = fields.must("Package")?;
+        let order = names.mention(name);
+        for field in MENTIONING {
+            paragraph.get(field).into_iter().flatten().for_each(|line| names.mention_all(line));
+        }
         Ok(Some(Entry {
-            name: fields.must("Package")?,
+            name,
+            order,
             version: fields.must("Version")?,
             architecture,
             paragraph: text,
@@ -112,6 +122,32 @@ impl Index {
             size: fields.must("Size")?.parse().context("reading Size")?,
             sha256: digest(fields.must("SHA256")?)?,
         }))
+    }
+}
+
+/// The fields that mention other packages, in the order in which apt reads them.
+const MENTIONING: [&str; 9] =
+    ["Pre-Depends", "Depends", "Conflicts", "Breaks", "Recommends", "Suggests", "Replaces", "Enhances", "Provides"];
+
+/// All names of packages, numbered as they are first mentioned.
+#[derive(Default)]
+pub struct Names<'a>(HashMap<&'a str, u32>);
+
+impl<'a> Names<'a> {
+    fn mention(&mut self, name: &'a str) -> u32 {
+        let next = self.0.len() as u32;
+        *self.0.entry(name).or_insert(next)
+    }
+
+    /// The names in one line of a field. A name with an architecture is another name to apt.
+    fn mention_all(&mut self, line: &'a str) {
+        for text in line.split([',', '|']) {
+            let text = text.trim_start();
+            let end = text.find([' ', '(']).unwrap_or(text.len());
+            if end > 0 {
+                self.mention(&text[..end]);
+            }
+        }
     }
 }
 

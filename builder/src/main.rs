@@ -7,7 +7,7 @@ use builder::progress::Progress;
 use builder::{fat, folder, sandbox, trial};
 use clap::Parser;
 use profiles::fleet::{Archive, Fleet};
-use profiles::part::node::SEED_LABEL;
+use profiles::part::SEED_LABEL;
 use profiles::problem::{Problem, Problems};
 use profiles::spec::Spec;
 use serde::Serialize;
@@ -153,7 +153,11 @@ fn build_image(cli: &Cli, subject: &Subject, out: Option<&Path>) -> Result<ExitC
             print_json(&manifest)?;
         } else {
             println!("{}", out.display());
-            eprintln!("Write it to a disk or stick, or try it first: mimg test {} --image {}", argument(subject), out.display());
+            eprintln!(
+                "Write it to a disk or stick, or try it first: mimg test {} --image {}",
+                argument(subject),
+                out.display()
+            );
         }
         Ok(ExitCode::SUCCESS)
     })
@@ -171,7 +175,7 @@ fn build_to(cli: &Cli, spec: &Spec, archive: &Archive, out: &Path) -> Result<bui
     let order = Order { spec, archive, overlays: overlays.as_deref(), out, cache: &cache };
     let manifest = build(&order, &Progress::to_stderr())?;
     let beside = out.with_extension("manifest.json");
-    firstboot::file::write(&beside, manifest.json().as_bytes())?;
+    fs_err::write(&beside, manifest.json())?;
     Ok(manifest)
 }
 
@@ -213,7 +217,7 @@ fn try_out(cli: &Cli, image: &Path) -> Result<ExitCode> {
 
 fn clean(cli: &Cli) -> Result<ExitCode> {
     sandbox::become_root()?;
-    let freed = builder::cache::clear(&cache(cli)?)?;
+    let freed = builder::clean::clean(&cache(cli)?)?;
     println!("{} MiB freed", freed >> 20);
     Ok(ExitCode::SUCCESS)
 }

@@ -1,13 +1,14 @@
 //! The manifest: what an image was made of, written beside it as JSON.
 
 use crate::archive::Suite;
+use crate::image::Image;
 use crate::package::Package;
 use jiff::Timestamp;
 use profiles::spec::Spec;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// What an image was made of. Addresses are left out: they may hold names that are nobody's business.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Manifest {
     /// Raised when a key changes its meaning.
@@ -23,10 +24,11 @@ pub struct Manifest {
     pub epoch: i64,
     pub suites: Vec<Published>,
     pub packages: Vec<Member>,
+    pub image: Image,
 }
 
 /// A suite as it was published.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Published {
     pub suite: String,
@@ -37,7 +39,7 @@ pub struct Published {
 }
 
 /// A package in the image.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Member {
     pub name: String,
@@ -51,7 +53,7 @@ pub struct Member {
 }
 
 impl Manifest {
-    pub fn new(spec: &Spec, epoch: i64, suites: &[Suite], packages: &[Package]) -> Self {
+    pub fn new(spec: &Spec, epoch: i64, suites: &[Suite], packages: &[Package], image: Image) -> Self {
         Manifest {
             format: 1,
             mimg: env!("CARGO_PKG_VERSION").to_owned(),
@@ -62,6 +64,7 @@ impl Manifest {
             epoch,
             suites: suites.iter().map(Published::from).collect(),
             packages: packages.iter().map(Member::from).collect(),
+            image,
         }
     }
 

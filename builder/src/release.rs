@@ -82,9 +82,8 @@ impl Release {
 
     /// The folders that hold indexes of packages, as `main/binary-amd64`.
     pub fn package_indexes(&self) -> impl Iterator<Item = &str> {
-        self.files
-            .keys()
-            .filter_map(|path| path.strip_suffix("/Packages.xz").or_else(|| path.strip_suffix("/Packages")))
+        let split = self.files.keys().filter_map(|path| path.rsplit_once("/Packages"));
+        split.filter(|(_, packing)| ["", ".xz", ".gz"].contains(packing)).map(|(folder, _)| folder)
     }
 }
 

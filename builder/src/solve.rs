@@ -7,6 +7,7 @@ use crate::explain;
 use crate::package::{Package, Why};
 use crate::relation::Relation;
 use crate::universe::Universe;
+use crate::walk::walk;
 use anyhow::{Context, Result, bail};
 use resolvo::{
     Candidates, Condition, ConditionId, ConditionalRequirement, DenseIndex, Dependencies, DependencyProvider,
@@ -36,14 +37,30 @@ pub fn solve(universe: &Universe, wanted: &[Wanted]) -> Result<Vec<Chosen>> {
     let asked = asked(universe, wanted)?;
     let essential = universe.essential().filter(|place| !asked.iter().any(|(other, _)| other == place));
     let roots: Vec<usize> = essential.chain(asked.iter().map(|(place, _)| *place)).collect();
-    let debian = Debian { universe, unions: RefCell::default() };
-    let requirements = roots.iter().map(|&place| Requirement::from(only(place)).into()).collect();
-    let mut solver = Solver::new(debian);
-    let solution = match solver.solve(Problem::new().requirements(requirements)) {
+    let as_apt = walk(universe, &roots)?.and_then(|chosen| agreed(universe, chosen));
+    let places = match as_apt {
+        Some(places) => places,
+        None => resolve(universe, &roots, &asked)?,
+    };
+    reasons(universe, &asked, &roots, &places)
+}
+
+/// What apt's walk chose, if the solver agrees that it needs nothing more and clashes nowhere.
+fn agreed(universe: &Universe, chosen: HashSet<usize>) -> Option<HashSet<usize>> {
+    let mut all: Vec<usize> = chosen.iter().copied().collect();
+    all.sort_unstable();
+    let solution = solver(universe).solve(problem(&all)).ok()?;
+    (solution.len() == all.len()).then_some(chosen)
+}
+
+/// The solver's own choice.
+fn resolve(universe: &Universe, roots: &[usize], asked: &[(usize, Vec<String>)]) -> Result<HashSet<usize>> {
+    let mut solver = solver(universe);
+    let solution = match solver.solve(problem(roots)) {
         Ok(solution) => solution,
         Err(UnsolvableOrCancelled::Unsolvable(conflict)) => {
             let graph = conflict.graph(&solver);
-            let text = explain::text(universe, &graph, &asked, |union| solver.provider().relation(union));
+            let text = explain::text(universe, &graph, asked, |union| solver.provider().relation(union));
             bail!("the packages asked for cannot be installed together:\n{text}")
         }
         Err(UnsolvableOrCancelled::Cancelled(_)) => bail!("solving was cancelled"),
@@ -51,8 +68,15 @@ pub fn solve(universe: &Universe, wanted: &[Wanted]) -> Result<Vec<Chosen>> {
     if let Some(error) = solver.provider().unions.borrow_mut().failure.take() {
         return Err(error);
     }
-    let places: HashSet<usize> = solution.into_iter().map(DenseIndex::to_index).collect();
-    reasons(universe, &asked, &roots, &places)
+    Ok(solution.into_iter().map(DenseIndex::to_index).collect())
+}
+
+fn solver<'u, 'a>(universe: &'u Universe<'a>) -> Solver<Debian<'u, 'a>> {
+    Solver::new(Debian { universe, unions: RefCell::default() })
+}
+
+fn problem(roots: &[usize]) -> Problem {
+    Problem::new().requirements(roots.iter().map(|&place| Requirement::from(only(place)).into()).collect())
 }
 
 /// The places of what is wanted, in that order and once each, and who asks.
@@ -217,22 +241,12 @@ impl Debian<'_, '_> {
                 rules.requirements.push(self.requirement(&group));
             }
         }
-        for field in [&entry.conflicts, &entry.breaks] {
-            for group in Relation::groups(field).with_context(|| format!("in the conflicts of {}", entry.name))? {
-                let others = group.iter().flat_map(|relation| self.universe.satisfying(relation));
-                rules.constrains.extend(others.filter(|&other| other != place).map(not));
-            }
-        }
+        rules.constrains.extend(self.universe.rivals(place)?.into_iter().map(not));
         Ok(rules)
     }
 
     fn requirement(&self, group: &[Relation]) -> ConditionalRequirement {
-        let mut sets: Vec<VersionSetId> = Vec::new();
-        for place in group.iter().flat_map(|relation| self.universe.satisfying(relation)) {
-            if !sets.contains(&only(place)) {
-                sets.push(only(place));
-            }
-        }
+        let sets = self.universe.alternatives(group).into_iter().map(only).collect();
         let text = group.iter().map(Relation::to_string).collect::<Vec<_>>().join(" | ");
         let mut unions = self.unions.borrow_mut();
         unions.sets.push((sets, text));

@@ -1,4 +1,5 @@
-//! A tree as a tar stream that is the same each time: sorted, parents first, owners as numbers, no time after the epoch.
+//! A tree as a tar stream that is the same each time: sorted, parents first, owners as numbers, no time after the
+//! epoch.
 
 use crate::progress::Stage;
 use anyhow::{Context, Result, bail};
@@ -45,7 +46,10 @@ pub fn used(tree: &Path) -> Result<Used> {
 
 /// Sends `tree` to `out`; `stage` counts the bytes. Gives the stream's SHA-256 in hex: the tree's digest.
 ///
-/// Modification times after `epoch` become `epoch`. Hard links, devices and extended attributes (capabilities) are kept; sockets are left out.
+/// Modification times after `epoch` become `epoch`, and the other times are the same. Hard links, devices and
+/// capabilities are kept. Sockets are left out, and so are access lists and other extended attributes, which mke2fs
+/// does not take from a stream: what a package puts there (systemd for its journal) is put again at boot, from its
+/// tmpfiles.
 pub fn write(tree: &Path, epoch: i64, out: impl Write, stage: &Stage) -> Result<String> {
     let mut stream = Stream {
         tar: Builder::new(Hashed { out, hash: Sha256::new(), stage }),
@@ -60,7 +64,8 @@ pub fn write(tree: &Path, epoch: i64, out: impl Write, stage: &Stage) -> Result<
     Ok(hex::encode(hashed.hash.finalize()))
 }
 
-/// Visits the tree's root as "./", then all below it by relative path: each folder before what is in it, names sorted by their bytes.
+/// Visits the tree's root as "./", then all below it by relative path: each folder before what is in it, names sorted
+/// by their bytes.
 fn walk(tree: &Path, visit: &mut dyn FnMut(&Path, &Metadata) -> Result<()>) -> Result<()> {
     visit(Path::new("./"), &fs::symlink_metadata(tree)?)?;
     let mut ahead = children(tree, Path::new(""))?;
@@ -95,7 +100,6 @@ impl<W: Write> Stream<W> {
         let mut header = self.header(meta);
         let kind = meta.file_type();
         if kind.is_dir() {
-            self.attributes(&source)?;
             return self.entry(&mut header, EntryType::Directory, path);
         }
         if let Some(first) = self.first_name(path, meta) {
@@ -107,8 +111,8 @@ impl<W: Write> Stream<W> {
         if kind.is_socket() {
             return Ok(());
         }
-        self.attributes(&source)?;
         if kind.is_file() {
+            self.capability(&source)?;
             return self.file(&mut header, path, &source, meta.len());
         }
         header.set_device_major(libc::major(meta.rdev()))?;
@@ -126,7 +130,12 @@ impl<W: Write> Stream<W> {
         header.set_mode(meta.mode() & 0o7777);
         header.set_uid(meta.uid().into());
         header.set_gid(meta.gid().into());
-        header.set_mtime(u64::try_from(meta.mtime()).unwrap_or(0).min(self.epoch));
+        let time = u64::try_from(meta.mtime()).unwrap_or(0).min(self.epoch);
+        header.set_mtime(time);
+        if let Some(gnu) = header.as_gnu_mut() {
+            gnu.set_atime(time);
+            gnu.set_ctime(time);
+        }
         header.set_size(0);
         header
     }
@@ -144,17 +153,11 @@ impl<W: Write> Stream<W> {
         before
     }
 
-    /// Extended attributes go before their file, in a header of their own. Sorted: the kernel lists them in any order.
-    fn attributes(&mut self, source: &Path) -> Result<()> {
-        let mut names: Vec<_> = xattr::list(source).context("listing extended attributes")?.collect();
-        names.sort();
-        let mut records = Vec::new();
-        for name in names {
-            let Some(text) = name.to_str() else { bail!("the extended attribute {name:?} is not UTF-8") };
-            let value = xattr::get(source, &name).with_context(|| format!("reading the extended attribute {text}"))?;
-            records.push((format!("SCHILY.xattr.{text}"), value.unwrap_or_default()));
-        }
-        Ok(self.tar.append_pax_extensions(records.iter().map(|(key, value)| (key.as_str(), value.as_slice())))?)
+    /// A capability goes before its file, in a header of its own.
+    fn capability(&mut self, source: &Path) -> Result<()> {
+        let value = xattr::get(source, "security.capability").context("reading its capabilities")?;
+        let record = value.iter().map(|value| ("SCHILY.xattr.security.capability", value.as_slice()));
+        Ok(self.tar.append_pax_extensions(record)?)
     }
 
     fn entry(&mut self, header: &mut Header, kind: EntryType, path: &Path) -> Result<()> {
@@ -165,7 +168,8 @@ impl<W: Write> Stream<W> {
     fn file(&mut self, header: &mut Header, path: &Path, source: &Path, size: u64) -> Result<()> {
         header.set_entry_type(EntryType::Regular);
         header.set_size(size);
-        // Never more than was announced, and the check below for less: a stream out of step would be taken for other files.
+        // Never more than was announced, and the check below for less: a stream out of step would be taken for other
+        // files.
         let mut content = fs::File::open(source)?.take(size);
         self.tar.append_data(header, path, &mut content)?;
         if content.limit() > 0 {

@@ -87,7 +87,8 @@ impl Table {
         &self.partitions[number as usize - 1]
     }
 
-    /// Writes the protective MBR with `boot_code`, and the GPT with its copy, to a `disk` of exactly this size; then reads both back.
+    /// Writes the protective MBR with `boot_code`, and the GPT with its copy, to a `disk` of exactly this size; then
+    /// reads both back.
     pub fn write(&self, disk: &File, boot_code: [u8; 440]) -> Result<()> {
         let seen = disk.metadata().context("asking for the disk file's size")?.len();
         ensure!(seen == self.size, "the disk file has {seen} bytes, and its table is made for {}", self.size);

@@ -34,8 +34,7 @@ pub fn run(image: &Path, progress: &Progress) -> Result<Vec<Trial>> {
     let mut trials = Vec::new();
     for firmware in [Firmware::Bios, Firmware::Uefi] {
         let boot = Boot::of(image, firmware, progress)?;
-        let report = serde_json::from_value(boot.report)?;
-        trials.push(Trial { firmware: firmware.name(), seconds: boot.seconds, report });
+        trials.push(Trial { firmware: firmware.name(), seconds: boot.seconds, report: boot.report });
     }
     Ok(trials)
 }

@@ -100,6 +100,29 @@ impl<'a> Universe<'a> {
         places
     }
 
+    /// Who meets a need that is written as a group of alternatives, the preferred first.
+    pub fn alternatives(&self, group: &[Relation]) -> Vec<usize> {
+        let mut places = Vec::new();
+        for place in group.iter().flat_map(|relation| self.satisfying(relation)) {
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        places
+    }
+
+    /// Whom a package cannot stand beside itself, by its own word.
+    pub fn rivals(&self, place: usize) -> Result<Vec<usize>> {
+        let entry = self.entry(place);
+        let mut rivals = Vec::new();
+        for field in [&entry.conflicts, &entry.breaks] {
+            for group in Relation::groups(field).with_context(|| format!("in the conflicts of {}", entry.name))? {
+                rivals.extend(self.alternatives(&group).into_iter().filter(|&rival| rival != place));
+            }
+        }
+        Ok(rivals)
+    }
+
     /// Providers of a name, whatever their version.
     pub fn providers(&self, name: &str) -> Vec<usize> {
         self.providers.get(name).into_iter().flatten().map(|(place, _)| *place).collect()
@@ -118,9 +141,10 @@ impl<'a> Universe<'a> {
         }
     }
 
-    /// apt's order among those that satisfy a name: the real package, essential, protected, by priority.
+    /// apt's order among those that satisfy a name: the real package, essential, protected, by priority, the
+    /// latest mentioned.
     fn rank(&self, place: usize, name: &str) -> impl Ord + use<> {
         let entry = &self.candidates[place];
-        (entry.name != name, !entry.essential, !entry.protected, entry.priority, std::cmp::Reverse(place))
+        (entry.name != name, !entry.essential, !entry.protected, entry.priority, std::cmp::Reverse(entry.order))
     }
 }

@@ -28,7 +28,10 @@ fn a_new_fleet_is_started_checked_and_shown() {
     assert!(started.status.success(), "{}", err(&started));
     assert_eq!(out(&started), "home/fleet.toml\nhome/nodes/eccles.toml\nhome/.gitignore\n");
     let checked = mimg(folder.path(), &["check", "--fleet", "home"]);
-    assert_eq!((checked.status.code(), out(&checked).as_str()), (Some(0), "fleet home: no problems; 1 nodes, 4 profiles\n"));
+    assert_eq!(
+        (checked.status.code(), out(&checked).as_str()),
+        (Some(0), "fleet home: no problems; 1 nodes, 4 profiles\n")
+    );
     let here = mimg(&folder.path().join("home"), &["spec", "--node", "eccles"]);
     assert!(out(&here).contains("\"node\": \"eccles\""), "the fleet of this folder is found: {}", err(&here));
     let again = mimg(folder.path(), &["init", "home"]);
@@ -69,7 +72,8 @@ fn a_node_without_a_fleet_says_how_to_start_one() {
 fn problems_are_data_too() {
     let folder = tempfile::tempdir().expect("a folder");
     assert!(mimg(folder.path(), &["init", "."]).status.success());
-    std::fs::write(folder.path().join("nodes/eccles.toml"), "profiles = [\"nuc\"]\npackges = []\ntimezon = \"x\"\n").expect("a node");
+    std::fs::write(folder.path().join("nodes/eccles.toml"), "profiles = [\"nuc\"]\npackges = []\ntimezon = \"x\"\n")
+        .expect("a node");
     let output = mimg(folder.path(), &["check", "--json"]);
     assert_eq!(output.status.code(), Some(2));
     let problems: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON on stdout");
@@ -82,7 +86,12 @@ fn problems_are_data_too() {
 #[test]
 fn usage_errors_have_their_own_exit_code() {
     let folder = tempfile::tempdir().expect("a folder");
-    for arguments in [&["build"][..], &["build", "--profile", "nuc", "--node", "eccles"], &["bild"], &["check", "--fleet", "nowhere"]] {
+    for arguments in [
+        &["build"][..],
+        &["build", "--profile", "nuc", "--node", "eccles"],
+        &["bild"],
+        &["check", "--fleet", "nowhere"],
+    ] {
         let output = mimg(folder.path(), arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", err(&output));
         assert!(!err(&output).is_empty());
@@ -103,5 +112,8 @@ fn a_seed_is_a_fat_medium_with_the_nodes_spec() {
     };
     said("/usr/sbin/fsck.fat", &["-n", "eccles.seed"]);
     assert_eq!(said("/usr/sbin/blkid", &["-p", "-o", "value", "-s", "LABEL", "eccles.seed"]).trim(), "MIMG-SEED");
-    assert_eq!(said("mtype", &["-i", "eccles.seed", "::spec.json"]), out(&mimg(folder.path(), &["spec", "--node", "eccles"])));
+    assert_eq!(
+        said("mtype", &["-i", "eccles.seed", "::spec.json"]),
+        out(&mimg(folder.path(), &["spec", "--node", "eccles"]))
+    );
 }

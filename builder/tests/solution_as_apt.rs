@@ -2,11 +2,13 @@
 
 use builder::archive::Archive;
 use builder::cache::Cache;
+use builder::fetch::fetch;
 use builder::mirror::Mirror;
 use builder::package::{Package, Why};
 use builder::progress::Progress;
 use builder::solve::Wanted;
 use builder::source::Source;
+use builder::universe::Universe;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -55,10 +57,10 @@ fn tmp(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
-fn solve(archive: &Archive, list: &str) -> Vec<Package> {
+fn solve(archive: &Archive, universe: &Universe, list: &str) -> Vec<Package> {
     let wanted: Vec<Wanted> =
         list.split_whitespace().map(|name| Wanted { name: name.to_owned(), by: "the test".to_owned() }).collect();
-    archive.solve(&wanted).unwrap()
+    archive.solve_in(universe, &wanted).unwrap()
 }
 
 /// apt in a folder of its own: nothing is installed, and the sources are ours.
@@ -130,11 +132,15 @@ fn installed(line: &str) -> Option<String> {
 fn every_solution_is_the_one_of_apt() {
     let Some(archive) = archive() else { return };
     let Some(apt) = Apt::new() else { return };
-    let essential: Vec<String> =
-        solve(&archive, "").into_iter().filter(|package| package.why == Why::Essential).map(|p| p.name).collect();
+    let universe = archive.universe().unwrap();
+    let essential: Vec<String> = solve(&archive, &universe, "")
+        .into_iter()
+        .filter(|package| package.why == Why::Essential)
+        .map(|p| p.name)
+        .collect();
     let mut wrong = Vec::new();
     for list in LISTS {
-        let ours: BTreeSet<String> = solve(&archive, list).iter().map(Package::to_string).collect();
+        let ours: BTreeSet<String> = solve(&archive, &universe, list).iter().map(Package::to_string).collect();
         let names: Vec<&str> = essential.iter().map(String::as_str).chain(list.split_whitespace()).collect();
         let theirs = apt.solve(&names);
         eprintln!("{} packages here, {} by apt: {list}", ours.len(), theirs.len());
@@ -144,4 +150,19 @@ fn every_solution_is_the_one_of_apt() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn packages_of_the_real_archive_arrive_verified() {
+    let Some(archive) = archive() else { return };
+    let mut packages = archive.solve(&[]).unwrap();
+    packages.sort_by_key(|package| package.size);
+    packages.truncate(5);
+    let cache = Cache::open(&tmp("cache")).unwrap();
+    let paths = fetch(&packages, &cache, &Progress::to_stderr()).unwrap();
+    for (path, package) in paths.iter().zip(&packages) {
+        assert_eq!(std::fs::metadata(path).unwrap().len(), package.size, "{package}");
+        assert!(std::fs::read(path).unwrap().starts_with(b"!<arch>\ndebian-binary"), "{package} is a .deb");
+    }
+    assert!(archive.epoch() > 1_754_000_000, "Debian 13 was published in August 2025: {}", archive.epoch());
 }

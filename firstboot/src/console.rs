@@ -97,3 +97,51 @@ pub fn status(report: &Report) -> String {
     let text = first.map_or(report.headline(), |first| format!("{}; {first}", report.headline()));
     text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(STATUS_LENGTH).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use profiles::plan::Plan;
+    use profiles::spec::Spec;
+    use tempfile::tempdir;
+
+    fn report(why: &[&str]) -> Report {
+        let (node, profile) = (Some("ana".to_owned()), "nuc".to_owned());
+        let spec = Spec { format: Spec::FORMAT, fleet: None, node, profile, settings: Default::default() };
+        let line = |why: &&str| Line { part: "web".to_owned(), verdict: Verdict::Wait(why.to_string()) };
+        Report { plan: Plan(why.iter().map(line).collect()), ..Report::new(&spec, "/spec.json", "1") }
+    }
+
+    #[test]
+    fn a_line_is_shown_when_it_is_new_and_again_after_it_was_gone() {
+        let root = tempdir().unwrap();
+        let mut console = Console::new(root.path());
+        let headline = "ana (profile nuc): waiting".to_owned();
+        let waits = |why: &str| format!("WAITS   web: {why}");
+        assert_eq!(console.new_lines(&report(&["a"]), &[]), [headline.clone(), waits("a")]);
+        assert!(console.new_lines(&report(&["a"]), &[]).is_empty());
+        assert_eq!(console.new_lines(&report(&["a", "b"]), &["x".to_owned()]), [waits("b"), "no answer: x".to_owned()]);
+        assert!(console.new_lines(&report(&["b"]), &[]).is_empty());
+        assert_eq!(console.new_lines(&report(&["a"]), &[]), [waits("a")]);
+    }
+
+    #[test]
+    fn what_was_shown_before_a_restart_is_not_shown_again() {
+        let root = tempdir().unwrap();
+        record::store(root.path(), &report(&["a"])).unwrap();
+        assert_eq!(Console::new(root.path()).new_lines(&report(&["a", "b"]), &[]), ["WAITS   web: b"]);
+    }
+
+    #[test]
+    fn nothing_that_a_machine_says_can_steer_the_terminal() {
+        let notice = issue(&report(&["\u{1b}[2J \\d \r\u{9b}x"]));
+        assert!(notice.contains("WAITS   web: [2J \\\\d x\n"), "{notice:?}");
+    }
+
+    #[test]
+    fn the_status_is_one_line_of_bounded_length() {
+        let text = status(&report(&[&"long\n".repeat(100)]));
+        assert!(text.starts_with("ana (profile nuc): waiting; WAITS web: long long") && !text.contains('\n'));
+        assert_eq!(text.chars().count(), STATUS_LENGTH);
+    }
+}

@@ -93,3 +93,31 @@ impl Labels {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tempfile::tempdir;
+    use tokio::time::timeout;
+
+    #[test]
+    fn names_of_units_are_escaped_as_on_the_bus() {
+        assert_eq!(escaped("systemd-journald.service"), "systemd_2djournald_2eservice");
+        assert_eq!(escaped("3a@b3.swap"), "_33a_40b3_2eswap");
+    }
+
+    #[tokio::test]
+    async fn a_label_that_comes_is_noticed_whether_or_not_there_was_one_before() {
+        for known in ["", "dev", "dev/disk/by-label"] {
+            let root = tempdir().unwrap();
+            fs_err::create_dir_all(root.path().join(known)).unwrap();
+            let labels = Labels::watch(root.path()).unwrap();
+            let early = timeout(Duration::from_millis(50), labels.changed()).await;
+            assert!(early.is_err(), "something was noticed before it happened, below {known:?}");
+            fs_err::create_dir_all(root.path().join("dev/disk/by-label/MIMG-SEED")).unwrap();
+            let noticed = timeout(Duration::from_secs(10), labels.changed()).await;
+            noticed.expect("the label is noticed in time").unwrap();
+        }
+    }
+}

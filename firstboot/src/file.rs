@@ -197,3 +197,137 @@ fn noun(stat: &FileStat) -> &'static str {
         _ => "a device, socket or pipe",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::unistd::getegid;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    use tempfile::{TempDir, tempdir};
+
+    /// A root in which the user who runs the tests is known as ana.
+    fn root() -> TempDir {
+        let root = tempdir().unwrap();
+        fs_err::create_dir(root.path().join("etc")).unwrap();
+        fs_err::write(root.path().join("etc/passwd"), format!("ana:x:{}:0::/:\n", geteuid())).unwrap();
+        fs_err::write(root.path().join("etc/group"), format!("people:x:{}:\n", getegid())).unwrap();
+        root
+    }
+
+    /// Root is called root everywhere, whatever a passwd file says first.
+    fn owner() -> String {
+        let name = |id: u32, name: &str| if id == 0 { "root".to_owned() } else { name.to_owned() };
+        format!("{}:{}", name(geteuid().as_raw(), "ana"), name(getegid().as_raw(), "people"))
+    }
+
+    fn wanted(path: &str, mode: u32) -> File {
+        File { path: path.to_owned(), content: "text\n".to_owned(), mode, owner: owner() }
+    }
+
+    fn refusal(root: &TempDir, path: &str) -> String {
+        format!("{:#}", put(root.path(), &wanted(path, 0o644)).unwrap_err())
+    }
+
+    #[test]
+    fn what_is_put_is_read_back_alike() {
+        let root = root();
+        for mode in [0o644, 0o600, 0o440, 0o4755] {
+            let file = wanted("/a/b/c.conf", mode);
+            assert!(put(root.path(), &file).unwrap());
+            assert_eq!(read(root.path(), "/a/b/c.conf").unwrap(), Some(file));
+        }
+        assert_eq!(fs_err::metadata(root.path().join("a/b")).unwrap().mode() & 0o7777, 0o755);
+    }
+
+    #[test]
+    fn a_file_that_is_as_it_should_be_is_not_written_again() {
+        let root = root();
+        let file = wanted("/f", 0o644);
+        assert!(put(root.path(), &file).unwrap());
+        let before = fs_err::metadata(root.path().join("f")).unwrap();
+        assert!(!put(root.path(), &file).unwrap());
+        let after = fs_err::metadata(root.path().join("f")).unwrap();
+        assert_eq!((before.ino(), before.ctime_nsec()), (after.ino(), after.ctime_nsec()));
+        fs_err::set_permissions(root.path().join("f"), PermissionsExt::from_mode(0o666)).unwrap();
+        assert!(put(root.path(), &file).unwrap(), "another mode is another file");
+    }
+
+    #[test]
+    fn a_link_or_folder_at_the_final_name_is_neither_followed_nor_replaced() {
+        let root = root();
+        fs_err::write(root.path().join("target"), "kept").unwrap();
+        symlink("target", root.path().join("link")).unwrap();
+        assert!(refusal(&root, "/link").contains("a symbolic link, wanted a regular file"));
+        assert!(refusal(&root, "/etc").contains("a folder, wanted a regular file"));
+        assert_eq!(fs_err::read_to_string(root.path().join("target")).unwrap(), "kept");
+    }
+
+    #[test]
+    fn links_in_the_way_stay_below_the_root() {
+        let root = root();
+        let outside = tempdir().unwrap();
+        symlink("/", root.path().join("up")).unwrap();
+        symlink(format!("../../../..{}", outside.path().display()), root.path().join("out")).unwrap();
+        assert!(put(root.path(), &wanted("/up/f", 0o644)).unwrap());
+        assert_eq!(fs_err::read_to_string(root.path().join("f")).unwrap(), "text\n");
+        assert!(read(root.path(), "/up/etc/passwd").unwrap().is_some());
+        assert!(refusal(&root, "/out/f").contains("No such file"));
+        assert_eq!(fs_err::read_dir(outside.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_link_that_a_user_made_is_not_followed() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let root = root();
+        fs_err::create_dir_all(root.path().join("home/ana")).unwrap();
+        symlink("/etc", root.path().join("home/ana/.ssh")).unwrap();
+        let link = root.path().join("home/ana/.ssh");
+        std::os::unix::fs::lchown(link, Some(1234), Some(1234)).unwrap();
+        assert!(refusal(&root, "/home/ana/.ssh/authorized_keys").contains("a link that a user made"));
+    }
+
+    #[test]
+    fn paths_that_could_leave_the_root_are_refused() {
+        let root = root();
+        for path in ["relative", "/../etc/f", "/a/../../f", "", "/"] {
+            assert!(put(root.path(), &wanted(path, 0o644)).is_err(), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_owner_is_named_and_nothing_is_written() {
+        let root = root();
+        for (owner, why) in [("bob:people", "no user bob"), ("root:crew", "no group crew"), ("root", "user:group")] {
+            let file = File { owner: owner.to_owned(), ..wanted("/f", 0o644) };
+            assert!(format!("{:#}", put(root.path(), &file).unwrap_err()).contains(why));
+        }
+        assert_eq!(read(root.path(), "/f").unwrap(), None);
+    }
+
+    #[test]
+    fn what_a_killed_run_left_behind_is_replaced_and_nothing_else_stays() {
+        let root = root();
+        fs_err::write(root.path().join(".f.mimg-new"), "torn").unwrap();
+        assert!(put(root.path(), &wanted("/f", 0o644)).unwrap());
+        let names: Vec<_> = fs_err::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names.len(), 2, "{names:?}");
+    }
+
+    #[test]
+    fn what_is_no_text_or_too_long_never_equals_a_wanted_file() {
+        let root = root();
+        fs_err::write(root.path().join("f"), [b'a', 0xff]).unwrap();
+        assert_eq!(read(root.path(), "/f").unwrap().unwrap().content, "a\u{fffd}");
+        fs_err::write(root.path().join("f"), vec![b'a'; LIMIT as usize + 5]).unwrap();
+        assert_eq!(read(root.path(), "/f").unwrap().unwrap().content.len() as u64, LIMIT);
+        assert!(format!("{:#}", read(root.path(), "/etc").unwrap_err()).contains("is a folder"));
+    }
+
+    #[test]
+    fn kernel_files_are_read_whatever_size_they_claim() {
+        let file = read(Path::new("/"), "/proc/sys/kernel/ostype").unwrap().unwrap();
+        assert_eq!((file.content.as_str(), file.mode), ("Linux\n", 0o444));
+    }
+}

@@ -65,3 +65,81 @@ pub fn read(root: &Path, path: &str) -> Result<Option<Report>> {
     let Some(file) = file::read(root, path)? else { return Ok(None) };
     serde_json::from_str(&file.content).map(Some).with_context(|| format!("reading {path}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use profiles::act::Act;
+    use profiles::plan::Plan;
+    use profiles::spec::Spec;
+    use std::os::unix::fs::MetadataExt;
+    use tempfile::{TempDir, tempdir};
+
+    fn step() -> Step {
+        Step::new(Act::run(&["true"]), "it is false")
+    }
+
+    fn report(done: Vec<Step>, failure: Option<&str>) -> Report {
+        let spec = Spec { format: 1, fleet: None, node: None, profile: "nuc".to_owned(), settings: Default::default() };
+        let failure = failure.map(str::to_owned);
+        Report { done, failure, plan: Plan::default(), ..Report::new(&spec, "/spec.json", "1") }
+    }
+
+    fn inode(root: &TempDir, path: &str) -> u64 {
+        fs_err::metadata(root.path().join(&path[1..])).unwrap().ino()
+    }
+
+    #[test]
+    fn a_record_is_a_line_for_each_step_with_its_time_and_error() {
+        let root = tempdir().unwrap();
+        append(root.path(), "one", &step(), &Ok(())).unwrap();
+        append(root.path(), "two", &step(), &Err(anyhow::anyhow!("a\nb").context("doing it"))).unwrap();
+        let text = fs_err::read_to_string(root.path().join(&RECORD[1..])).unwrap();
+        let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!((lines[0]["part"].as_str(), lines[0]["did"].as_str()), (Some("one"), Some("run true")));
+        assert_eq!(
+            (&lines[0]["error"], lines[1]["error"].as_str()),
+            (&serde_json::Value::Null, Some("doing it: a\nb"))
+        );
+        let time: Timestamp = lines[0]["time"].as_str().unwrap().parse().unwrap();
+        assert!(Timestamp::now().as_second() - time.as_second() < 60);
+    }
+
+    #[test]
+    fn a_full_record_is_put_aside_and_only_one_is_kept() {
+        let root = tempdir().unwrap();
+        let folder = root.path().join("var/lib/mimg");
+        append(root.path(), "one", &step(), &Ok(())).unwrap();
+        for _ in 0..2 {
+            fs_err::write(folder.join("record.jsonl"), vec![b'x'; ROTATED_AT as usize]).unwrap();
+            append(root.path(), "one", &step(), &Ok(())).unwrap();
+        }
+        assert!(fs_err::metadata(folder.join("record.jsonl")).unwrap().len() < 1000);
+        assert_eq!(fs_err::metadata(folder.join("record.jsonl.1")).unwrap().len(), ROTATED_AT);
+        assert_eq!(fs_err::read_dir(&folder).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn the_durable_report_is_written_when_it_says_something_new() {
+        let root = tempdir().unwrap();
+        store(root.path(), &report(vec![step()], None)).unwrap();
+        let first = inode(&root, KEPT_REPORT);
+        store(root.path(), &report(vec![], None)).unwrap();
+        assert_eq!(inode(&root, KEPT_REPORT), first, "an idle pass wrote to the disk");
+        assert_eq!(read(root.path(), KEPT_REPORT).unwrap().unwrap().done, [step()]);
+        assert_eq!(read(root.path(), REPORT).unwrap().unwrap().done, []);
+        store(root.path(), &report(vec![], Some("it broke"))).unwrap();
+        assert_eq!(read(root.path(), KEPT_REPORT).unwrap().unwrap().failure.as_deref(), Some("it broke"));
+    }
+
+    #[test]
+    fn a_torn_report_does_not_keep_a_new_one_from_being_stored() {
+        let root = tempdir().unwrap();
+        fs_err::create_dir_all(root.path().join("var/lib/mimg")).unwrap();
+        fs_err::write(root.path().join(&KEPT_REPORT[1..]), "{\"format\"").unwrap();
+        assert!(read(root.path(), KEPT_REPORT).is_err());
+        store(root.path(), &report(vec![], None)).unwrap();
+        assert!(read(root.path(), KEPT_REPORT).unwrap().is_some());
+    }
+}

@@ -84,6 +84,15 @@ impl Spec {
         packages
     }
 
+    /// Every profile that is in it, each after those that it starts from.
+    pub fn profiles(&self) -> Vec<String> {
+        let mut names = self.settings.profiles.clone();
+        if self.node.is_none() && !names.contains(&self.profile) {
+            names.push(self.profile.clone());
+        }
+        names
+    }
+
     /// "node eccles" or "profile nuc".
     pub fn owner(&self) -> String {
         match &self.node {

@@ -11,7 +11,7 @@
 mod accelerator;
 mod agent;
 mod arguments;
-mod boot;
+pub mod boot;
 mod console;
 mod disk;
 mod firmware;

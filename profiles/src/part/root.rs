@@ -45,7 +45,7 @@ impl Root<'_> {
         (wanted - 1).max(root.last)
     }
 
-    fn plan_table(&self, place: &Place, table: &Table) -> Verdict {
+    fn plan_table(&self, place: &Place, table: &Table, facts: &Facts) -> Verdict {
         let Some(root) = table.partitions.iter().find(|slice| slice.number == place.number) else {
             return Verdict::refuse(
                 format!("no partition {} in the table of {}", place.number, place.disk),
@@ -54,7 +54,10 @@ impl Root<'_> {
             );
         };
         let last = self.wanted_last(table, root);
-        if last == root.last && table.backup == table.sectors - 1 {
+        let bytes = (root.last + 1 - root.first) * table.sector;
+        // They differ where the table was written and the kernel was not told any more.
+        let known = place.bytes(facts).is_none_or(|kernel| kernel == bytes);
+        if last == root.last && table.backup == table.sectors - 1 && known {
             return Verdict::Done;
         }
         if let Some(gap) = (1u32..).zip(&table.partitions).find(|(number, slice)| *number != slice.number) {
@@ -84,6 +87,12 @@ impl Place {
         let number = number.content.trim().parse().map_err(|_| format!("{partition}, which is no partition"))?;
         let disk = link.rsplit('/').nth(1).ok_or_else(|| format!("{partition} at {link} in /sys"))?;
         Ok(Some(Place { disk: format!("/dev/{disk}"), partition, number }))
+    }
+
+    /// Bytes of the partition as the kernel has it: it counts sectors of 512 bytes, whatever the disk's own are.
+    fn bytes(&self, facts: &Facts) -> Option<u64> {
+        let sectors: u64 = facts.file(&format!("{}/size", sysfs(&self.partition)))?.content.trim().parse().ok()?;
+        sectors.checked_mul(512)
     }
 }
 
@@ -171,7 +180,7 @@ impl Part for Root<'_> {
                 format!("look at it with `sfdisk --dump {}`", place.disk),
             );
         };
-        match self.plan_table(&place, table) {
+        match self.plan_table(&place, table, facts) {
             Verdict::Done => self.plan_filesystem(&place, facts),
             other => other,
         }
@@ -180,12 +189,8 @@ impl Part for Root<'_> {
 
 impl Root<'_> {
     fn plan_filesystem(&self, place: &Place, facts: &Facts) -> Verdict {
-        let sectors = facts
-            .file(&format!("{}/size", sysfs(&place.partition)))
-            .and_then(|file| file.content.trim().parse::<u64>().ok());
         let said = facts.said(&["dumpe2fs", "-h", &place.partition]).and_then(filesystem_size);
-        // The kernel counts sectors of 512 bytes here, whatever the disk's own are.
-        let (Some(partition), Some(filesystem)) = (sectors.map(|n| n * 512), said) else {
+        let (Some(partition), Some(filesystem)) = (place.bytes(facts), said) else {
             return Verdict::Wait(format!("the size of {} is not known; see `firstboot facts`", place.partition));
         };
         // resize2fs leaves out a last group that would be too small to hold its own tables: less than 64 MiB.

@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 const PATH: &str = "/swapfile";
 const UNIT: &str = "swapfile.swap";
 const STAT: [&str; 4] = ["stat", "--format=%s %a %u", "--", PATH];
+/// Bytes free on the root file system for root.
+const ROOM: [&str; 5] = ["df", "--block-size=1", "--output=avail", "--", "/"];
 const LABEL: [&str; 2] = ["swaplabel", PATH];
 
 /// Swap space in a file, made at first boot. A file that is already larger or smaller is made again.
@@ -55,6 +57,23 @@ impl Swap {
             steps.push(Step::new(Act::run(&["mkswap", PATH]), "it holds no swap area yet"));
         }
         steps
+    }
+
+    /// Not a refusal: the root file system grows first, and what fills it may go.
+    fn lacks_room(&self, facts: &Facts) -> Option<Verdict> {
+        let size: u64 = facts.said(&STAT).and_then(|said| said.split(' ').next()?.parse().ok()).unwrap_or(0);
+        let free: u64 = facts.said(&ROOM)?.lines().last()?.trim().parse().ok()?;
+        let room = free + size;
+        // A file system that is filled to its last block serves nobody.
+        let spare = 256 << 20;
+        (size != self.size.0 && room < self.size.0 + spare).then(|| {
+            let wanted = self.size.0 + spare;
+            Verdict::Wait(format!(
+                "a swap file of {} needs {wanted} bytes with what is to stay free, / has {room}: write a smaller size in \
+                 [swap], or use a larger disk",
+                self.size
+            ))
+        })
     }
 }
 
@@ -98,7 +117,13 @@ impl Part for Swap {
     }
 
     fn asks(&self, _: &Spec, _: &Facts) -> Vec<Ask> {
-        vec![Ask::run(&STAT), Ask::run(&LABEL), Ask::File(Self::unit().path), Ask::Unit(UNIT.to_owned())]
+        vec![
+            Ask::run(&STAT),
+            Ask::run(&ROOM),
+            Ask::run(&LABEL),
+            Ask::File(Self::unit().path),
+            Ask::Unit(UNIT.to_owned()),
+        ]
     }
 
     fn plan(&self, _: &Spec, facts: &Facts) -> Verdict {
@@ -107,6 +132,9 @@ impl Part for Swap {
         // A file in use is not made again: it is taken out of use first.
         if !steps.is_empty() && unit.is_some_and(|unit| unit.job || unit.active == "deactivating") {
             return Verdict::Wait(format!("systemd still has a job for {UNIT}"));
+        }
+        if let Some(wait) = self.lacks_room(facts) {
+            return wait;
         }
         if !steps.is_empty() && unit.is_some_and(|unit| unit.active == "active") {
             steps.insert(0, Step::new(Act::unit(UNIT, Verb::Stop), "its file is made again").interrupts("swap"));

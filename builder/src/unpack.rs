@@ -1,0 +1,338 @@
+//! Packages' files written into a tree, all packages of a round at once: each archive is decoded once and each file
+//! written once, under its final name.
+//!
+//! What could depend on the order of threads waits until all archives are read, and is then done in the order of the
+//! list: the attributes of directories that several packages ship, links (another package's file must not go through
+//! a link of this round or not by chance), and files that one package replaces in another.
+
+use crate::deb::{Deb, Entry, Kind};
+use crate::dpkg::Rules;
+use crate::owners::Owners;
+use crate::progress::Stage;
+use crate::root::{Attributes, Root, inside, is_dir, is_link};
+use anyhow::{Context, Result, bail, ensure};
+use md5::{Digest, Md5};
+use nix::errno::Errno;
+use nix::sys::stat::{Mode, mkdirat};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What was unpacked of one package.
+#[derive(Default)]
+pub struct Unpacked {
+    /// Every path of the archive in its order, without those that another package replaces.
+    pub paths: Vec<PathBuf>,
+    /// Where they are: as `paths`, but for diversions.
+    pub used: Vec<PathBuf>,
+    pub conffiles: Vec<Conffile>,
+    /// MD5 of every regular file, if the package brings none.
+    pub md5: Vec<(PathBuf, String)>,
+    late: Vec<Late>,
+}
+
+/// A line of the field Conffiles in dpkg's status.
+pub struct Conffile {
+    pub path: PathBuf,
+    /// Its MD5, if it already stands under its final name.
+    pub hash: Option<String>,
+    /// Not shipped: to be removed when an older version of the package had it.
+    pub remove_on_upgrade: bool,
+}
+
+/// What is done once all archives of the round were read.
+struct Late {
+    path: PathBuf,
+    kind: Kind,
+    attributes: Attributes,
+}
+
+/// Unpacks rounds of packages, and remembers whose each file is.
+pub struct Unpacker<'a> {
+    root: &'a Root,
+    debs: &'a [Deb],
+    owners: Owners<'a>,
+    /// Directories made in this round whose attributes are still to be set.
+    made: Mutex<HashSet<PathBuf>>,
+}
+
+/// How a round treats conffiles.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Conffiles {
+    /// Under their final names, as if configured.
+    Final,
+    /// As `.dpkg-new`, for dpkg to put in place when it configures the package.
+    New,
+}
+
+impl<'a> Unpacker<'a> {
+    /// For a tree with a database in which none of these packages is unpacked yet.
+    pub fn new(root: &'a Root, debs: &'a [Deb]) -> Unpacker<'a> {
+        Unpacker { root, debs, owners: Owners::new(debs), made: Mutex::default() }
+    }
+
+    /// Unpacks the packages at `round`, largest first on all processors. The answer is in the order of `round`.
+    pub fn unpack(&self, round: &[usize], conffiles: Conffiles, stage: &Stage) -> Result<Vec<Unpacked>> {
+        let rules = Rules::read(self.root)?;
+        let mut unpacked = self.in_parallel(round, stage, |deb| self.extract(deb, &rules, conffiles))?;
+        for (deb, paths) in self.owners.take_all_again() {
+            self.write_again(deb, &paths, &rules, conffiles)?;
+        }
+        for (one, deb) in unpacked.iter_mut().zip(round) {
+            self.finish(*deb, one, conffiles).with_context(|| format!("unpacking {}", self.debs[*deb].name()))?;
+        }
+        for (one, deb) in unpacked.iter_mut().zip(round) {
+            let lost = self.owners.take_lost(*deb);
+            one.paths.retain(|path| !lost.contains(path));
+            one.conffiles.retain(|conffile| !lost.contains(&conffile.path));
+        }
+        Ok(unpacked)
+    }
+
+    /// Paths that packages of earlier rounds lost in the last one.
+    pub fn lost(&self) -> BTreeMap<usize, BTreeSet<PathBuf>> {
+        self.owners.take_all_lost()
+    }
+
+    fn made(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn in_parallel<T: Send>(
+        &self,
+        round: &[usize],
+        stage: &Stage,
+        work: impl Fn(usize) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
+        let size = |deb: usize| self.debs[deb].path.metadata().map_or(0, |data| data.len());
+        let mut queue: Vec<(usize, u64)> = round.iter().map(|deb| size(*deb)).enumerate().collect();
+        queue.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+        let (next, results) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+        let worker = || {
+            while let Some((at, size)) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let result = work(round[*at]);
+                if result.is_err() {
+                    next.store(queue.len(), Ordering::Relaxed);
+                }
+                stage.now(self.debs[round[*at]].name());
+                stage.add(*size);
+                results.lock().unwrap_or_else(PoisonError::into_inner).insert(*at, result);
+            }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
+        std::thread::scope(|scope| {
+            for _ in 0..threads.min(queue.len()) {
+                scope.spawn(worker);
+            }
+        });
+        results.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
+    }
+
+    /// Writes a package's directories and files; links are kept for later.
+    fn extract(&self, at: usize, rules: &Rules, conffiles: Conffiles) -> Result<Unpacked> {
+        let deb = &self.debs[at];
+        let own = shipped(deb)?;
+        let sums = !deb.members.contains_key("md5sums");
+        let mut unpacked = Unpacked::default();
+        let mut hashes = HashMap::new();
+        let mut seen = HashSet::new();
+        deb.each_entry(&mut |mut entry| {
+            ensure!(
+                seen.insert(entry.path.clone()) || entry.kind == Kind::Dir,
+                "{} is in the archive twice",
+                entry.path.display()
+            );
+            let to = rules.place(&entry.path, deb.name());
+            let attributes = attributes(&entry, rules);
+            let is_conffile = own.contains(&entry.path);
+            if entry.kind == Kind::File && self.claim(at, &entry.path, &to)? {
+                let hashed = sums || (is_conffile && conffiles == Conffiles::Final);
+                let to = if is_conffile && conffiles == Conffiles::New { with_new(&to) } else { to.clone() };
+                if let Some(hash) = self.write(&to, &mut entry, attributes, hashed)? {
+                    hashes.insert(entry.path.clone(), hash);
+                }
+            } else if entry.kind == Kind::Dir {
+                self.make_dir(&to)?;
+            }
+            if entry.kind != Kind::File {
+                unpacked.late.push(Late { path: to.clone(), kind: entry.kind, attributes });
+            }
+            unpacked.paths.push(entry.path);
+            unpacked.used.push(to);
+            Ok(())
+        })?;
+        for (path, remove_on_upgrade) in deb.conffiles()? {
+            if remove_on_upgrade || seen.contains(&path) {
+                let hash = hashes.get(&path).filter(|_| conffiles == Conffiles::Final).cloned();
+                unpacked.conffiles.push(Conffile { path, hash, remove_on_upgrade });
+            }
+        }
+        if sums {
+            let hash = |path: &PathBuf| hashes.remove(path).map(|hash| (path.clone(), hash));
+            unpacked.md5 = unpacked.paths.iter().filter_map(hash).collect();
+        }
+        Ok(unpacked)
+    }
+
+    fn make_dir(&self, path: &Path) -> Result<()> {
+        if path.as_os_str().is_empty() || self.root.dir(path).is_ok() {
+            return Ok(());
+        }
+        let made = self.make_dirs(path);
+        made.with_context(|| format!("making the directory {}", path.display()))
+    }
+
+    /// Makes missing directories down to `path`, and notes those that this call made.
+    fn make_dirs(&self, path: &Path) -> Result<()> {
+        if path.as_os_str().is_empty() || self.root.dir(path).is_ok() {
+            return Ok(());
+        }
+        self.make_dirs(path.parent().unwrap_or(Path::new("")))?;
+        let place = self.root.place(path)?;
+        match mkdirat(&place.dir, place.name, Mode::from_bits_truncate(0o755)) {
+            Ok(()) => {
+                let canonical = self.root.canonical(&place)?;
+                self.made().insert(canonical);
+                Ok(())
+            }
+            Err(Errno::EEXIST) => match self.root.dir(path) {
+                Ok(_) => Ok(()),
+                // A link whose target is missing, such as /var/lock -> /run/lock: on the machine a directory.
+                Err(Errno::ENOENT) if place.stat()?.is_some_and(|stat| is_link(&stat)) => {
+                    let target = nix::fcntl::readlinkat(&place.dir, place.name)?;
+                    let target = path.parent().unwrap_or(Path::new("")).join(target);
+                    self.make_dirs(&inside(target.strip_prefix("/").unwrap_or(&target))?)
+                }
+                Err(_) => bail!("it exists, and is no directory{}", self.owners.shown(&self.root.canonical(&place)?)),
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the package at `me` may write its file `path`, which goes to `to`, now.
+    fn claim(&self, me: usize, path: &Path, to: &Path) -> Result<bool> {
+        self.make_dir(to.parent().unwrap_or(Path::new("")))?;
+        let canonical = self.root.canonical(&self.root.place(to)?)?;
+        self.owners.claim(me, path, canonical)
+    }
+
+    fn write(&self, to: &Path, entry: &mut Entry, attributes: Attributes, hashed: bool) -> Result<Option<String>> {
+        let place = self.root.place(to)?;
+        let writing = || format!("writing {}", to.display());
+        if !hashed {
+            place.write(entry.content, attributes).with_context(writing)?;
+            return Ok(None);
+        }
+        let mut hashing = Hashing { inner: entry.content, md5: Md5::new() };
+        place.write(&mut hashing, attributes).with_context(writing)?;
+        Ok(Some(hex::encode(hashing.md5.finalize())))
+    }
+
+    /// Writes files over those of packages that the package at `at` replaces.
+    fn write_again(&self, at: usize, paths: &BTreeSet<PathBuf>, rules: &Rules, conffiles: Conffiles) -> Result<()> {
+        let deb = &self.debs[at];
+        let own = shipped(deb)?;
+        deb.each_entry(&mut |mut entry| {
+            if entry.kind == Kind::File && paths.contains(&entry.path) {
+                let to = rules.place(&entry.path, deb.name());
+                let to = if own.contains(&entry.path) && conffiles == Conffiles::New { with_new(&to) } else { to };
+                let attributes = attributes(&entry, rules);
+                self.write(&to, &mut entry, attributes, false)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn finish(&self, at: usize, unpacked: &mut Unpacked, conffiles: Conffiles) -> Result<()> {
+        let new: HashSet<&Path> = match conffiles {
+            Conffiles::New => unpacked.conffiles.iter().map(|conffile| conffile.path.as_path()).collect(),
+            Conffiles::Final => HashSet::new(),
+        };
+        for late in std::mem::take(&mut unpacked.late) {
+            match &late.kind {
+                Kind::Dir => self.dress_dir(&late),
+                Kind::Link(target) => self.link(at, &late, target),
+                Kind::HardLink(target) => {
+                    let suffixed = |path: &Path| if new.contains(path) { with_new(path) } else { path.to_owned() };
+                    self.hard_link(at, &late, &suffixed(target))
+                }
+                Kind::File => Ok(()),
+            }
+            .with_context(|| format!("making {}", late.path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// The first package in the list that ships a new directory says whose it is.
+    fn dress_dir(&self, late: &Late) -> Result<()> {
+        if late.path.as_os_str().is_empty() {
+            return Ok(());
+        }
+        let place = self.root.place(&late.path)?;
+        let canonical = self.root.canonical(&place)?;
+        if self.made().remove(&canonical) { place.dress(late.attributes) } else { Ok(()) }
+    }
+
+    fn link(&self, at: usize, late: &Late, target: &Path) -> Result<()> {
+        self.make_dir(late.path.parent().unwrap_or(Path::new("")))?;
+        let place = self.root.place(&late.path)?;
+        // As dpkg does: a directory that is there stays, and so does the same link to a directory.
+        let stat = place.stat()?;
+        let same = || nix::fcntl::readlinkat(&place.dir, place.name).is_ok_and(|there| there == target.as_os_str());
+        let kept =
+            stat.is_some_and(|stat| is_dir(&stat) || (is_link(&stat) && self.root.dir(&late.path).is_ok() && same()));
+        if kept {
+            return Ok(());
+        }
+        if self.wins(at, &late.path)? { place.link_to(target.as_os_str(), late.attributes) } else { Ok(()) }
+    }
+
+    fn hard_link(&self, at: usize, late: &Late, target: &Path) -> Result<()> {
+        if !self.wins(at, &late.path)? {
+            return Ok(());
+        }
+        let (from, to) = (self.root.place(target)?, self.root.place(&late.path)?);
+        to.unlink()?;
+        let flags = nix::fcntl::AtFlags::empty();
+        nix::unistd::linkat(&from.dir, from.name, &to.dir, to.name, flags)
+            .with_context(|| format!("linking to {}", target.display()))
+    }
+
+    /// As `claim`, where no other thread writes: who wins a path may write it at once.
+    fn wins(&self, at: usize, path: &Path) -> Result<bool> {
+        Ok(self.claim(at, path, path)? || self.owners.take_again(at, path))
+    }
+}
+
+fn attributes(entry: &Entry, rules: &Rules) -> Attributes {
+    let (uid, gid, mode) = rules.overridden(&entry.path).unwrap_or_else(|| {
+        let uid = rules.user(&entry.user).unwrap_or(entry.uid);
+        (uid, rules.group(&entry.group).unwrap_or(entry.gid), entry.mode)
+    });
+    Attributes { uid, gid, mode, mtime: entry.mtime }
+}
+
+fn shipped(deb: &Deb) -> Result<HashSet<PathBuf>> {
+    Ok(deb.conffiles()?.into_iter().filter(|(_, remove)| !remove).map(|(path, _)| path).collect())
+}
+
+fn with_new(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".dpkg-new");
+    PathBuf::from(name)
+}
+
+struct Hashing<'a> {
+    inner: &'a mut dyn Read,
+    md5: Md5,
+}
+
+impl Read for Hashing<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.md5.update(&buffer[..n]);
+        Ok(n)
+    }
+}

@@ -1,0 +1,107 @@
+//! What is in a tree, entry by entry: kind, mode, owners, content. Times are not in it: they
+//! are clamped when an image is packed.
+
+use anyhow::Result;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+pub struct Listing(BTreeMap<String, String>);
+
+/// Where mmdebstrap's tree differs from ours, and why. A `*` ends a beginning.
+const REASONS: [(&str, &str); 38] = [
+    ("boot/initrd.img-*", "ours is made later, once"),
+    ("dev/*", "it makes device nodes; ours come from devtmpfs"),
+    ("etc/.pwd.lock", "removed"),
+    ("etc/.resolv.conf.systemd-resolved.bak", "it copies the host's resolv.conf"),
+    ("etc/apt/sources.list", "a Spec's own"),
+    ("etc/apt/apt.conf.d/02autoremove-postgresql", "lists the clusters, and ours has none"),
+    ("etc/fstab", "a Spec's own"),
+    ("etc/group-", "a backup"),
+    ("etc/gshadow-", "a backup"),
+    ("etc/hostname", "a Spec's own"),
+    ("etc/lvm/lvmlocal.conf", "the base overlay"),
+    ("etc/machine-id", "empty in both; ours with the mode that systemd gives"),
+    ("etc/mdadm/mdadm.conf", "the base overlay"),
+    ("etc/passwd-", "a backup"),
+    ("etc/postgresql-common/createcluster.d*", "the base overlay"),
+    ("etc/postgresql/17*", "a cluster"),
+    ("etc/resolv.conf", "it copies the host's"),
+    ("etc/shadow", "the day on which passwords were set"),
+    ("etc/shadow-", "a backup"),
+    ("etc/ssh/ssh_host_*", "keys"),
+    ("etc/ssl/certs/*", "the snakeoil certificate, and its hash"),
+    ("etc/ssl/private/ssl-cert-snakeoil.key", "a key"),
+    ("etc/subgid-", "a backup"),
+    ("etc/subuid-", "a backup"),
+    ("etc/systemd/system/zfs-import-*", "the base overlay"),
+    ("run/*", "empty in an image"),
+    ("var/cache/apt/*", "apt ran there, not in ours"),
+    ("var/cache/debconf/*-old", "a backup"),
+    ("var/cache/ldconfig/aux-cache", "a cache"),
+    ("var/lib/apt/*", "apt ran there, not in ours"),
+    ("var/lib/dpkg/*-old", "a backup"),
+    ("var/lib/dpkg/arch*", "written by mmdebstrap"),
+    ("var/lib/dpkg/lock*", "a lock"),
+    ("var/lib/dpkg/triggers/File", "the same lines in another order"),
+    ("var/lib/dpkg/triggers/Lock", "a lock"),
+    ("var/lib/postgresql/17*", "a cluster"),
+    ("var/lib/ucf/*", "backups"),
+    ("var/log/*", "logs"),
+];
+
+impl Listing {
+    pub fn of(root: &Path) -> Result<Listing> {
+        let mut listing = Listing(BTreeMap::new());
+        listing.walk(root, "")?;
+        Ok(listing)
+    }
+
+    fn walk(&mut self, root: &Path, below: &str) -> Result<()> {
+        for entry in fs::read_dir(root.join(below))? {
+            let entry = entry?;
+            let path = format!("{below}{}", entry.file_name().to_string_lossy());
+            let data = entry.metadata()?;
+            let content = match entry.file_type()? {
+                kind if kind.is_symlink() => fs::read_link(entry.path())?.to_string_lossy().into_owned(),
+                kind if kind.is_file() => hex::encode(Sha256::digest(fs::read(entry.path())?)),
+                _ => String::new(),
+            };
+            self.0.insert(path.clone(), format!("{:o} {}:{} {content}", data.mode(), data.uid(), data.gid()));
+            if data.is_dir() {
+                self.walk(root, &format!("{path}/"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries that are not equal and whose difference has no reason.
+    pub fn differing(&self, other: &Listing) -> Vec<String> {
+        let mut paths: Vec<&String> = self.0.keys().chain(other.0.keys()).collect();
+        paths.sort();
+        paths.dedup();
+        let unequal = paths.into_iter().filter(|path| self.0.get(*path) != other.0.get(*path));
+        let unexplained = unequal.filter(|path| !REASONS.iter().any(|(pattern, _)| fits(pattern, path)));
+        unexplained.map(|path| format!("{path}: {:?} and {:?}", self.0.get(path), other.0.get(path))).collect()
+    }
+}
+
+fn fits(pattern: &str, path: &str) -> bool {
+    // Bytecode: with a time of the sources in theirs, with their hash in ours, which SOURCE_DATE_EPOCH asks for.
+    if path.ends_with(".pyc") {
+        return true;
+    }
+    match pattern.split_once('*') {
+        Some((start, end)) => path.starts_with(start) && path.ends_with(end),
+        None => pattern == path,
+    }
+}
+
+impl fmt::Display for Listing {
+    fn fmt(&self, to: &mut fmt::Formatter) -> fmt::Result {
+        self.0.iter().try_for_each(|(path, what)| writeln!(to, "{path:?} {what}"))
+    }
+}

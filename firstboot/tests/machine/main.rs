@@ -1,0 +1,9 @@
+//! firstboot on machines that are a folder and a private bus: real files, real commands, real D-Bus.
+
+mod apply;
+mod golden;
+mod parts;
+mod power_cut;
+mod resident;
+mod systemd;
+mod unit;
