@@ -1,14 +1,15 @@
 //! How a case runs: with places for its machines, and a word about what the host lacks.
 
+use crate::images;
 use anyhow::{Context, Result};
 use builder::vm::{Missing, wait_until};
 use fs_err as fs;
 use std::fs::TryLockError;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
-/// A machine has two processors. More machines than cores only wait for each other, and run into their limits.
+/// A machine has two processors: more machines than cores only wait for each other, and run into their limits.
 fn places() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
 }
@@ -24,20 +25,16 @@ pub fn case(machines: usize, body: impl FnOnce() -> Result<()>) {
     }
 }
 
-/// Locks that many places (all of them, if there are fewer) until the files are dropped: among all processes, as some
-/// runners give each test its own. All at once, so that two cases never hold one each and wait for another.
+/// Takes that many places, or all if there are fewer, until they are dropped. They are locked files, as some runners give
+/// each test a process of its own. All or none: two cases never hold one place each and wait for another.
 fn take(machines: usize) -> Result<Vec<fs::File>> {
-    let places = places();
-    let wanted = machines.min(places);
+    let folder = images::target()?.join("tmp/places");
+    fs::create_dir_all(&folder)?;
+    let wanted = machines.min(places());
     wait_until("a place for a machine", Duration::from_secs(1800), || {
         let mut taken = Vec::new();
-        for index in 0..places {
-            let file = open(index)?;
-            match file.file().try_lock() {
-                Ok(()) => taken.push(file),
-                Err(TryLockError::WouldBlock) => continue,
-                Err(TryLockError::Error(error)) => return Err(error).context("locking a place for a machine"),
-            }
+        for index in 0..places() {
+            taken.extend(place(&folder, index)?);
             if taken.len() == wanted {
                 return Ok(ControlFlow::Break(taken));
             }
@@ -46,13 +43,11 @@ fn take(machines: usize) -> Result<Vec<fs::File>> {
     })
 }
 
-fn open(index: usize) -> Result<fs::File> {
-    // SAFETY of sharing: only the user's own processes meet here, and nothing is ever written.
-    let folder = folder();
-    fs::create_dir_all(&folder)?;
-    Ok(fs::OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(format!("place-{index}")))?)
-}
-
-fn folder() -> PathBuf {
-    std::env::temp_dir().join(format!("mimg-machines-{}", nix::unistd::getuid()))
+fn place(folder: &Path, index: usize) -> Result<Option<fs::File>> {
+    let file = fs::File::create(folder.join(index.to_string()))?;
+    match file.file().try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error).context("locking a place for a machine"),
+    }
 }

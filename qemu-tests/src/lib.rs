@@ -1,5 +1,5 @@
 //! Proving images on emulated machines. A machine is a `builder::vm::Vm`; here is what only tests need: places for a few
-//! machines at a time, the images that cases share, and what a disk holds after a power cut.
+//! machines at a time, the images that cases share, guests of one boot sector, and what a disk holds after a power cut.
 
 pub mod case;
 pub mod images;
