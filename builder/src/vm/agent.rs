@@ -78,11 +78,6 @@ impl Agent {
         Agent { stream, received: Vec::new(), ready: false, next: 0 }
     }
 
-    /// An agent in a machine whose state was saved: it listens already, and says so no second time.
-    pub fn resumed(stream: UnixStream) -> Agent {
-        Agent { ready: true, ..Agent::new(stream) }
-    }
-
     /// Whether the guest's end has said that it listens; takes in what has come, without waiting for more.
     pub fn is_ready(&mut self) -> Result<bool> {
         while let Some(line) = self.line(Instant::now())? {
@@ -91,9 +86,9 @@ impl Agent {
         Ok(self.ready)
     }
 
-    /// Waits for the guest to say anew that it listens.
-    pub fn forget(&mut self) {
-        self.ready = false;
+    /// After a reset the guest says anew that it listens; after the return to a saved state it does not.
+    pub fn resume(&mut self, ready: bool) {
+        self.ready = ready;
     }
 
     /// Runs `command` in a root shell. The guest ends it after `limit`; a guest that does not even do that is an error

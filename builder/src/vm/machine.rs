@@ -124,7 +124,6 @@ impl Vm {
             said if said.is_empty() => error,
             said => anyhow::anyhow!("QEMU said: {}", console::tail(&said, 5)),
         })?;
-        let agent = if state.is_some() { Agent::resumed(control) } else { Agent::new(control) };
-        Ok(Running::new(self.clone(), process, qmp, agent, console))
+        Ok(Running::new(self.clone(), process, qmp, Agent::new(control), console))
     }
 }

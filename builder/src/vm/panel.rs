@@ -15,7 +15,7 @@ impl Running {
     /// Presses the reset button. The guest's agent has to come again before a command runs.
     pub fn reset(&mut self) -> Result<()> {
         self.qmp("system_reset", json!({}))?;
-        self.agent.forget();
+        self.agent.resume(false);
         Ok(())
     }
 

@@ -6,11 +6,13 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getpid, getppid};
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
 
 /// A child that leads its process group. Dropping it kills the group and waits for its end.
 pub(super) struct Process {
@@ -49,11 +51,28 @@ impl Process {
     /// Kills the group with SIGKILL and waits.
     pub fn kill(&mut self) -> Result<()> {
         if self.ended()?.is_none() {
-            let group = Pid::from_raw(i32::try_from(self.child.id()).context("reading a process id")?);
-            killpg(group, Signal::SIGKILL).context("killing QEMU")?;
+            self.signal(Signal::SIGKILL)?;
             self.child.wait().context("waiting for the end of QEMU")?;
         }
         Ok(())
+    }
+
+    /// Kills it between two writes: SIGKILL tears a write that a thread is in, SIGSTOP lets it finish. QMP's `stop` would
+    /// do so too, but flushes all disks, which no power cut does.
+    pub fn cut(&mut self) -> Result<()> {
+        self.signal(Signal::SIGSTOP)?;
+        let id = self.id();
+        super::wait_until("QEMU's threads to stop", Duration::from_secs(10), || {
+            let running = running_threads(id)?;
+            let reason = format!("{running} of its threads still run");
+            Ok(if running == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(reason) })
+        })?;
+        self.kill()
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let group = Pid::from_raw(i32::try_from(self.child.id()).context("reading a process id")?);
+        killpg(group, signal).with_context(|| format!("sending {signal} to QEMU"))
     }
 }
 
@@ -63,6 +82,18 @@ impl Drop for Process {
             eprintln!("warning: a machine may be left running: {error:#}");
         }
     }
+}
+
+/// How many threads of the process `id` are not stopped.
+fn running_threads(id: u32) -> Result<usize> {
+    let mut running = 0;
+    for thread in fs_err::read_dir(format!("/proc/{id}/task"))? {
+        // A thread that has ended since has no file any more. Its state follows its name, which is in parentheses.
+        let stat = fs_err::read_to_string(thread?.path().join("stat")).unwrap_or_default();
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        running += usize::from(state.is_some_and(|state| state != 'T'));
+    }
+    Ok(running)
 }
 
 /// Makes the child keep `inherited`, and end with this process.

@@ -119,12 +119,11 @@ impl Running {
         self.wait_for_end(Duration::from_secs(90))
     }
 
-    /// Cuts the power. What reached QEMU before is in the disks' files and write logs, whether or not the guest flushed
-    /// it: what a real disk would have kept is for the write log's reader to say.
+    /// Cuts the power. What reached QEMU is in the disks' files and write logs, whether or not the guest flushed it: what
+    /// a real disk would have kept is for the write log's reader to say.
     pub fn cut(mut self) -> Result<()> {
-        // Stopping first lets writes under way reach the log, so that it ends between two entries.
-        self.freeze()?;
-        self.process.kill()
+        let Running { vm, process, .. } = &mut self;
+        process.cut().with_context(|| format!("cutting the power of {}", vm.name))
     }
 
     /// The error with what QEMU said, and the last lines of the console.

@@ -12,6 +12,8 @@ use std::time::Duration;
 pub struct Saved {
     vm: Vm,
     state: PathBuf,
+    /// Whether the guest's agent listened.
+    listening: bool,
 }
 
 impl Running {
@@ -22,7 +24,7 @@ impl Running {
         if let Some(disk) = self.vm.disks.iter().find(|disk| disk.forgets || disk.log.is_some()) {
             bail!("the disk {} keeps no writes of its own: a saved state needs an overlay", disk.path.display());
         }
-        self.wait_for_shell(Duration::from_secs(180))?;
+        let listening = self.agent.is_ready()?;
         self.freeze()?;
         let uri = format!("exec:cat >{}", arguments::quoted(&state)?);
         self.qmp("migrate", json!({"uri": uri}))?;
@@ -30,7 +32,7 @@ impl Running {
         self.qmp("quit", json!({}))?;
         let vm = self.vm.clone();
         self.wait_for_end(Duration::from_secs(30))?;
-        Ok(Saved { vm, state })
+        Ok(Saved { vm, state, listening })
     }
 }
 
@@ -49,6 +51,7 @@ impl Saved {
         let forgetful = |disk: &Disk| Disk { forgets: true, ..disk.clone() };
         let vm = Vm { disks: self.vm.disks.iter().map(forgetful).collect(), ..self.vm.clone() };
         let mut running = vm.launch(Some(&self.state)).context("starting from a saved state")?;
+        running.agent.resume(self.listening);
         running.wait_for("the saved state", Duration::from_secs(60), |vm| {
             let status = vm.qmp("query-status", json!({}))?;
             Ok(match status["status"].as_str() {

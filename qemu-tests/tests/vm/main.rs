@@ -1,0 +1,3 @@
+//! Emulated machines: one test binary, a file for each case.
+
+mod harness;
