@@ -1,3 +1,10 @@
 //! Emulated machines: one test binary, a file for each case.
 
+mod boots;
 mod harness;
+mod machine;
+mod power_cut;
+mod refused;
+mod secure_boot;
+mod seed;
+mod waiting_unit;
