@@ -214,14 +214,8 @@ mod tests {
         root
     }
 
-    /// Root is called root everywhere, whatever a passwd file says first.
-    fn owner() -> String {
-        let name = |id: u32, name: &str| if id == 0 { "root".to_owned() } else { name.to_owned() };
-        format!("{}:{}", name(geteuid().as_raw(), "ana"), name(getegid().as_raw(), "people"))
-    }
-
     fn wanted(path: &str, mode: u32) -> File {
-        File { path: path.to_owned(), content: "text\n".to_owned(), mode, owner: owner() }
+        File { path: path.to_owned(), content: "text\n".to_owned(), mode, owner: "ana:people".to_owned() }
     }
 
     fn refusal(root: &TempDir, path: &str) -> String {

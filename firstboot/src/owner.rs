@@ -44,13 +44,14 @@ fn id(accounts: &[(String, u32)], name: &str) -> Option<u32> {
 
 /// Lines of passwd(5) and group(5): the name first, the number third.
 fn accounts(root: &Path, path: &str) -> Result<Vec<(String, u32)>> {
-    let mut accounts = vec![("root".to_owned(), 0)];
-    let Some((text, _)) = file::load(root, path)? else { return Ok(accounts) };
+    let mut accounts = Vec::new();
+    let text = file::load(root, path)?.map(|(text, _)| text).unwrap_or_default();
     for line in String::from_utf8_lossy(&text).lines() {
         let mut fields = line.split(':');
         if let (Some(name), Some(Ok(id))) = (fields.next(), fields.nth(1).map(str::parse)) {
             accounts.push((name.to_owned(), id));
         }
     }
+    accounts.push(("root".to_owned(), 0));
     Ok(accounts)
 }

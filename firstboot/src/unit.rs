@@ -6,7 +6,7 @@ use profiles::act::Verb;
 use profiles::ask::Unit;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 use tokio::sync::OnceCell;
 use zbus::fdo::PropertiesProxy;
@@ -45,7 +45,8 @@ trait Manager {
 pub struct Systemd {
     address: Option<String>,
     connection: OnceCell<Connection>,
-    /// Units that are held, so that systemd does not forget how they ended.
+    /// Units that are held. A oneshot that is done and that nobody refers to is unloaded at once: it would seem never to
+    /// have run. The references end with the connection.
     held: Mutex<BTreeSet<String>>,
 }
 
@@ -117,18 +118,21 @@ impl Systemd {
     async fn state(&self, name: &str) -> Result<State> {
         let manager = self.manager().await?;
         let path = manager.load_unit(name).await?;
-        if self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned()) {
-            // A oneshot that is done and that nobody refers to is unloaded at once: it would seem never to have run. The
-            // reference ends with the connection.
-            manager.ref_unit(name).await?;
-        }
         let unit = self.properties(&path, UNIT).await?;
         // Only services have a result and a main process.
         let service = match name.ends_with(".service") {
             true => self.properties(&path, SERVICE).await?,
             false => Properties::new(),
         };
-        Ok(State { unit, service })
+        let state = State { unit, service };
+        if state.word("LoadState") == "loaded" && self.holds().insert(name.to_owned()) {
+            manager.ref_unit(name).await.inspect_err(|_| _ = self.holds().remove(name))?;
+        }
+        Ok(state)
+    }
+
+    fn holds(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn properties(&self, path: &OwnedObjectPath, interface: &'static str) -> Result<Properties> {

@@ -122,4 +122,7 @@ async fn a_unit_is_held_once_so_that_systemd_does_not_forget_how_it_ended() {
         case.systemd.unit("web.service").await.unwrap();
     }
     assert_eq!(*case.calls.lock().unwrap(), ["ref web.service"]);
+    let case = service(Properties { load: "not-found", ..running() }, WELL).await;
+    assert_eq!(case.systemd.unit("web.service").await.unwrap().load, "not-found");
+    assert!(case.calls.lock().unwrap().is_empty(), "systemd refuses to hold what is not there");
 }
