@@ -46,17 +46,9 @@ impl Boot {
     }
 
     /// The report once systemd's first jobs are done: before that, units may still be on their way. A machine that
-    /// waits for something is given a little time, no more: it may wait for ever.
+    /// waits for something is given a little time, no more: it may wait for ever, as one without a node does for its seed.
     fn report(vm: &mut Running) -> Result<Report> {
-        vm.wait_for("the end of the boot", Duration::from_secs(180), |vm| {
-            let state = vm.shell("systemctl is-system-running")?.out;
-            let over = matches!(state.trim(), "running" | "degraded");
-            Ok(if over {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(format!("systemd says {}", state.trim()))
-            })
-        })?;
+        vm.wait_for_boot(Duration::from_secs(180))?;
         let settling = Instant::now();
         vm.wait_for("firstboot's report", Duration::from_secs(120), |vm| {
             let read = vm.shell(&format!("cat {REPORT}"))?;
@@ -65,7 +57,8 @@ impl Boot {
             }
             let report: Report =
                 serde_json::from_str(&read.out).with_context(|| format!("reading {REPORT}: {:?}", read.out))?;
-            let settled = report.code() != 4 || settling.elapsed() > SETTLING.mul_f64(super::patience());
+            let settled =
+                report.code() != 4 || report.node.is_none() || settling.elapsed() > SETTLING.mul_f64(super::patience());
             Ok(if settled { ControlFlow::Break(report) } else { ControlFlow::Continue(report.headline()) })
         })
     }

@@ -54,6 +54,18 @@ impl Running {
         })
     }
 
+    /// Waits until systemd has no job of the boot left, and returns its state: "running", or "degraded" where a unit
+    /// failed. The error lists the jobs that are left. (One command waits in the guest: asking again and again would
+    /// slow the boot down.)
+    pub fn wait_for_boot(&mut self, limit: Duration) -> Result<String> {
+        let state = self.shell_within("systemctl is-system-running --wait", limit)?.out.trim().to_owned();
+        if matches!(state.as_str(), "running" | "degraded") {
+            return Ok(state);
+        }
+        let jobs = self.shell("systemctl is-system-running; systemctl list-jobs --no-legend --plain")?.out;
+        Err(self.explained(anyhow!("waited {} s for the end of the boot; systemd says:\n{jobs}", limit.as_secs())))
+    }
+
     /// Waits until the console has shown `text`.
     pub fn wait_for_console(&mut self, text: &str, limit: Duration) -> Result<()> {
         self.wait_for(&format!("{text:?} on the console"), limit, |vm| {

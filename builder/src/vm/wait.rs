@@ -5,7 +5,8 @@ use anyhow::{Result, bail};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-/// Between two looks at the condition. A look may cost the guest a process.
+/// Between two looks at the condition, at least. A look may start a process in a slow guest: the pause is four times as
+/// long as the look took, so that a machine that is watched does not become slower by much.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// By how much limits are stretched: limits are written for an idle host with KVM. TCG needs some four times as long, a
@@ -34,6 +35,7 @@ pub fn wait_until<T>(
     let started = Instant::now();
     let limit = limit.mul_f64(patience());
     loop {
+        let look = Instant::now();
         let reason = match condition()? {
             ControlFlow::Break(value) => return Ok(value),
             ControlFlow::Continue(reason) => reason,
@@ -41,7 +43,7 @@ pub fn wait_until<T>(
         if started.elapsed() >= limit {
             bail!("waited {:.0} s for {what}: {reason}", started.elapsed().as_secs_f64());
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(PAUSE.max(look.elapsed() * 4));
     }
 }
 

@@ -7,4 +7,5 @@ mod power_cut;
 mod refused;
 mod secure_boot;
 mod seed;
+mod several;
 mod waiting_unit;
