@@ -66,10 +66,7 @@ fn packages_that_cannot_be_together_are_told_as_a_chain() -> Result<()> {
 fn a_mirror_that_is_no_address_is_refused_by_name() -> Result<()> {
     let fleet = fleet("profiles = [\"base\"]\n")?;
     let text = fs::read_to_string(fleet.path().join("fleet.toml"))?;
-    fs::write(
-        fleet.path().join("fleet.toml"),
-        text + "\n[archive]\nsecurity-mirror = \"nowhere\"\n",
-    )?;
+    fs::write(fleet.path().join("fleet.toml"), text + "\n[archive]\nsecurity-mirror = \"nowhere\"\n")?;
     let output = build(fleet.path(), &cache()?)?.output()?;
     ensure!(output.status.code() == Some(1), "{}", said(&output));
     ensure!(said(&output).contains("nowhere"), "{}", said(&output));
