@@ -20,6 +20,7 @@ use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use profiles::file::File;
 use profiles::fleet;
+use profiles::problem::{Problem, Problems};
 use profiles::profile::Repository;
 use profiles::spec::Spec;
 use std::path::Path;
@@ -48,7 +49,7 @@ pub fn build(order: &Order, progress: &Progress) -> Result<Manifest> {
     let work = Work::in_cache(order.cache)?;
     let archive = Archive::open(&sources(spec, order.archive)?, &cache, progress, Timestamp::now())?;
     let epoch = archive.epoch();
-    let packages = archive.solve(&wanted(spec))?;
+    let packages = archive.solve(&wanted(spec)).map_err(asked_for_in_vain)?;
     let debs = fetch(&packages, &cache, progress)?;
 
     let root = work.path().join("tree");
@@ -90,6 +91,12 @@ fn extra(repository: &Repository) -> Result<Source> {
 fn wanted(spec: &Spec) -> Vec<Wanted> {
     let each = |(name, by): (String, Vec<String>)| Wanted { name, by: by.join(", ") };
     spec.packages().into_iter().map(each).collect()
+}
+
+/// Packages that do not exist, or not together, are bad input: the settings have to change.
+fn asked_for_in_vain(error: anyhow::Error) -> Problems {
+    let cure = "change the packages of the profile or node that asks for them";
+    Problems(vec![Problem::of_none(format!("{error:#}"), "packages that exist, and can be installed together", cure)])
 }
 
 /// Puts into the tree what no package brings: overlays, the Parts' files, firstboot and its Spec.

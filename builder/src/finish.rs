@@ -6,7 +6,7 @@ use anyhow::Result;
 use std::path::{Path, PathBuf};
 
 /// Removed wherever they are. `*` stands for any text within one name.
-const REMOVED: [&str; 31] = [
+const REMOVED: [&str; 30] = [
     "etc/.pwd.lock",
     "etc/group-",
     "etc/gshadow-",
@@ -28,7 +28,6 @@ const REMOVED: [&str; 31] = [
     "var/cache/apt/archives/*.deb",
     "var/cache/debconf/*-old",
     "var/cache/ldconfig/aux-cache",
-    "var/lib/apt/lists/*",
     "var/lib/dbus/machine-id",
     "var/lib/dpkg/*-old",
     "var/lib/dpkg/lock",
@@ -41,7 +40,7 @@ const REMOVED: [&str; 31] = [
 ];
 
 /// Folders that stay, with their folders, but lose all files.
-const EMPTIED: [&str; 3] = ["var/log", "tmp", "var/tmp"];
+const EMPTIED: [&str; 4] = ["var/lib/apt/lists", "var/log", "tmp", "var/tmp"];
 
 /// Folders that lose all that is in them.
 const CLEARED: [&str; 3] = ["run", "tmp", "var/tmp"];

@@ -116,7 +116,7 @@ fn check(cli: &Cli) -> Result<ExitCode> {
             print_json(&Vec::<Problem>::new())?;
         } else {
             let name = fleet.root().map_or("the catalog".to_owned(), |root| format!("fleet {}", root.fleet.name));
-            println!("{name}: no problems; {} nodes, {} profiles", nodes.len(), fleet.profiles().len());
+            println!("{name}: no problems; nodes: {}, profiles: {}", nodes.len(), fleet.profiles().len());
         }
         Ok(ExitCode::SUCCESS)
     })

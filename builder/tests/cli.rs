@@ -30,7 +30,7 @@ fn a_new_fleet_is_started_checked_and_shown() {
     let checked = mimg(folder.path(), &["check", "--fleet", "home"]);
     assert_eq!(
         (checked.status.code(), out(&checked).as_str()),
-        (Some(0), "fleet home: no problems; 1 nodes, 4 profiles\n")
+        (Some(0), "fleet home: no problems; nodes: 1, profiles: 4\n")
     );
     let here = mimg(&folder.path().join("home"), &["spec", "--node", "eccles"]);
     assert!(out(&here).contains("\"node\": \"eccles\""), "the fleet of this folder is found: {}", err(&here));

@@ -25,7 +25,7 @@ pub fn mimg() -> Result<PathBuf> {
     let folder = profile()?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--package", "builder", "--bin", "mimg"]);
+    command.args(["build", "--quiet", "--workspace", "--bin", "mimg"]);
     if folder.ends_with("release") {
         command.arg("--release");
     }
