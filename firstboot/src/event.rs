@@ -18,8 +18,8 @@ use zbus::{MatchRule, Message, MessageStream, OwnedObjectPath};
 
 /// systemd's signals about jobs and units, taken from the bus as they come.
 ///
-/// They are read by a task of their own: a stream that nobody reads while a pass runs fills up, and then the
-/// connection delivers no answers either.
+/// They have a connection of their own, which a task of its own reads: a stream that fills up while a pass runs would
+/// hold up every answer on the same connection.
 pub struct Signals {
     changed: Arc<Changed>,
 }
@@ -39,8 +39,8 @@ impl Signals {
             .sender("org.freedesktop.systemd1")
             .path_namespace("/org/freedesktop/systemd1")
             .build()?;
-        let stream = MessageStream::for_match_rule(rule, systemd.connection().await?, None).await?;
-        systemd.subscribe().await?;
+        let connection = systemd.subscribed().await?;
+        let stream = MessageStream::for_match_rule(rule, &connection, None).await?;
         let changed = Arc::new(Changed::default());
         tokio::spawn(listen(stream, changed.clone()));
         Ok(Signals { changed })

@@ -61,25 +61,29 @@ impl Systemd {
         Systemd { address: Some(address.to_owned()), connection: OnceCell::new(), held: Mutex::default() }
     }
 
-    /// The connection, made at the first call.
+    /// The connection for questions and acts, made at the first call.
     pub async fn connection(&self) -> Result<&Connection> {
-        let connect = || async {
-            let builder = match &self.address {
-                Some(address) => zbus::connection::Builder::address(address.as_str()),
-                None => zbus::connection::Builder::system(),
-            };
-            builder.method_timeout(CALL_LIMIT).build().await
+        self.connection.get_or_try_init(|| self.connect()).await
+    }
+
+    async fn connect(&self) -> Result<Connection> {
+        let builder = match &self.address {
+            Some(address) => zbus::connection::Builder::address(address.as_str()),
+            None => zbus::connection::Builder::system(),
         };
-        self.connection.get_or_try_init(connect).await.context("connecting to the system bus")
+        builder.method_timeout(CALL_LIMIT).build().await.context("connecting to the system bus")
+    }
+
+    /// A connection of its own to which systemd sends the signals of all jobs and units. A flood of them holds up no
+    /// answer on the other.
+    pub async fn subscribed(&self) -> Result<Connection> {
+        let connection = self.connect().await?;
+        ManagerProxy::new(&connection).await?.subscribe().await.context("subscribing to systemd's signals")?;
+        Ok(connection)
     }
 
     async fn manager(&self) -> Result<ManagerProxy<'_>> {
         Ok(ManagerProxy::new(self.connection().await?).await?)
-    }
-
-    /// Asks for signals of all jobs and units.
-    pub async fn subscribe(&self) -> Result<()> {
-        self.manager().await?.subscribe().await.context("subscribing to systemd's signals")
     }
 
     /// A unit's state, loaded from its file where systemd did not know it.

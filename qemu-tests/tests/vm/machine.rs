@@ -87,7 +87,8 @@ pub fn wait_for_report(vm: &mut Running, what: &str, enough: impl Fn(&Report) ->
 
 /// Waits until every verdict is Done, as the machine itself says, and its target is reached.
 pub fn wait_for_ready(vm: &mut Running) -> Result<Report> {
-    let report = wait_for_report(vm, "a machine that is ready", |report| report.ready)?;
+    let report = wait_for_report(vm, "a machine that is ready", |report| report.ready || report.plan.refused())?;
+    ensure!(report.ready, "{report}");
     vm.wait_for("mimg-ready.target", Duration::from_secs(30), |vm| {
         let state = vm.shell("systemctl is-active mimg-ready.target")?.out;
         Ok(if state.trim() == "active" { ControlFlow::Break(()) } else { ControlFlow::Continue(state) })
