@@ -1,9 +1,10 @@
 //! Every profile of the catalog boots under BIOS and UEFI, says that it waits for its seed, and has nothing else to do.
 
-use crate::machine::{Bench, open, root_size, said, wait_for_boot, wait_for_report};
+use crate::machine::{Bench, open, root_size, said, wait_for_report};
 use anyhow::{Result, ensure};
 use builder::vm::{Firmware, Running};
 use qemu_tests::case::case;
+use std::time::Duration;
 
 /// Boots a bare profile image; its root is to have grown to `root` bytes.
 fn boots(profile: &str, firmware: Firmware, root: u64, then: impl FnOnce(&mut Running) -> Result<()>) {
@@ -11,7 +12,7 @@ fn boots(profile: &str, firmware: Firmware, root: u64, then: impl FnOnce(&mut Ru
         let bench = Bench::new(profile)?;
         let before = std::fs::metadata(&bench.image)?.modified()?;
         let mut vm = bench.start(firmware, Vec::new())?;
-        wait_for_boot(&mut vm)?;
+        vm.wait_for_boot(Duration::from_secs(180))?;
         let only_the_node = |report: &profiles::report::Report| open(report).len() == 1;
         let report = wait_for_report(&mut vm, "a machine that waits for its seed alone", only_the_node)?;
         let waits = &open(&report)[0];

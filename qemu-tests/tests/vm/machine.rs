@@ -64,15 +64,6 @@ fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Waits until systemd has no job left: the boot is over.
-pub fn wait_for_boot(vm: &mut Running) -> Result<()> {
-    vm.wait_for("the end of the boot", Duration::from_secs(120), |vm| {
-        let state = vm.shell("systemctl is-system-running")?.out.trim().to_owned();
-        let over = state == "running" || state == "degraded";
-        Ok(if over { ControlFlow::Break(()) } else { ControlFlow::Continue(format!("systemd says {state}")) })
-    })
-}
-
 /// firstboot's report, once `enough` says that it is the one that was waited for.
 pub fn wait_for_report(vm: &mut Running, what: &str, enough: impl Fn(&Report) -> bool) -> Result<Report> {
     vm.wait_for(what, Duration::from_secs(120), |vm| {

@@ -1,10 +1,11 @@
 //! A seed makes a waiting machine a node, once and for all; a finished node is left alone.
 
-use crate::machine::{Bench, root_size, said, wait_for_boot, wait_for_ready};
+use crate::machine::{Bench, root_size, said, wait_for_ready};
 use anyhow::{Context, Result, ensure};
 use builder::vm::{Firmware, Running};
 use profiles::report::Report;
 use qemu_tests::case::case;
+use std::time::Duration;
 
 const ECCLES: &str = r#"
 profiles = ["nuc"]
@@ -32,7 +33,7 @@ fn a_seed_makes_a_node_that_stays_one_without_it_and_is_not_written_to_again() {
         let mut vm = bench.start(Firmware::Bios, vec![bench.seed(ECCLES)?])?;
         let report = wait_for_ready(&mut vm)?;
         ensure!(report.node.as_deref() == Some("eccles"));
-        wait_for_boot(&mut vm)?;
+        vm.wait_for_boot(Duration::from_secs(180))?;
         is_eccles(&mut vm)?;
         nothing_is_left_to_do(&mut vm)?;
         let key = said(&mut vm, "cat /etc/ssh/ssh_host_ed25519_key.pub")?;

@@ -1,6 +1,6 @@
 //! Units that wait for firstboot, in every way that systemd has, do not hang the boot.
 
-use crate::machine::{Bench, said, wait_for_boot, wait_for_ready};
+use crate::machine::{Bench, said, wait_for_ready};
 use anyhow::{Result, ensure};
 use builder::vm::Firmware;
 use qemu_tests::case::case;
@@ -62,13 +62,13 @@ fn units_that_wait_for_firstboot_do_not_hang_the_boot() {
         let bench = Bench::new("nuc")?;
         let mut vm = bench.start(Firmware::Bios, vec![bench.seed(ECCLES)?])?;
         wait_for_ready(&mut vm)?;
-        wait_for_boot(&mut vm)?;
+        vm.wait_for_boot(Duration::from_secs(180))?;
         ensure!(said(&mut vm, "systemctl is-active ordered.service")? == "active");
         vm.power_off()?;
 
         // From here on all three are part of the boot itself.
         let mut vm = bench.start(Firmware::Bios, Vec::new())?;
-        wait_for_boot(&mut vm)?;
+        vm.wait_for_boot(Duration::from_secs(180))?;
         wait_for_ready(&mut vm)?;
         for unit in ["ordered", "ready"] {
             vm.wait_for(&format!("{unit}.service"), Duration::from_secs(30), |vm| {
