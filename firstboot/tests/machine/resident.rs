@@ -21,7 +21,7 @@ const ROOT: &str = "FIRSTBOOT_TEST_ROOT";
 const BUS: &str = "FIRSTBOOT_TEST_BUS";
 const NODE: &str = "ana";
 /// Shorter than the 30 s after which firstboot looks again by itself: what came earlier came by an event.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(20);
 
 /// What the tests below start.
 #[tokio::test]
