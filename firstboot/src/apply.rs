@@ -7,7 +7,7 @@ use profiles::act::Step;
 use profiles::ask::{Answer, Ask};
 use profiles::facts::Facts;
 use profiles::part::Part;
-use profiles::plan::{Line, Plan, Verdict};
+use profiles::plan::{Line, Plan, Verdict, plan};
 use profiles::spec::Spec;
 
 /// The most steps of one Part, and of one pass: more is a loop that no single plan shows.
@@ -45,12 +45,6 @@ pub struct Pass<'a> {
 enum End {
     Failed(String),
     Refused,
-}
-
-/// What every Part concludes from `facts`.
-pub fn plan(spec: &Spec, parts: &[Box<dyn Part + '_>], facts: &Facts) -> Plan {
-    let line = |part: &dyn Part| Line { part: part.name(), verdict: part.plan(spec, facts) };
-    Plan(parts.iter().map(|part| line(part.as_ref())).collect())
 }
 
 impl Pass<'_> {

@@ -90,9 +90,9 @@ impl fmt::Display for Plan {
     }
 }
 
-/// The plan of a whole Spec. Pure: the same Spec and Facts give the same plan.
-pub fn plan(spec: &Spec, facts: &Facts) -> Plan {
-    Plan(spec.parts().iter().map(|part| Line { part: part.name(), verdict: part.plan(spec, facts) }).collect())
+/// What each of `parts` of a Spec concludes. Pure: the same Spec and Facts give the same plan.
+pub fn plan(spec: &Spec, parts: &[Box<dyn Part + '_>], facts: &Facts) -> Plan {
+    Plan(parts.iter().map(|part| Line { part: part.name(), verdict: part.plan(spec, facts) }).collect())
 }
 
 /// The questions of `part` that `facts` does not answer yet. To be asked, noted and called again until it is empty: an

@@ -89,7 +89,7 @@ impl Machine {
 
 /// The plan of one Part, as a person sees it.
 fn line(spec: &Spec, machine: &Machine, part: &str) -> String {
-    let plan = plan::plan(spec, &machine.0);
+    let plan = plan::plan(spec, &spec.parts(), &machine.0);
     let line = plan.0.iter().find(|line| line.part == part).unwrap_or_else(|| panic!("there is no part {part}"));
     line.to_string()
 }
@@ -98,10 +98,8 @@ const PLAIN: &str = "profiles = [\"base\"]\n";
 
 #[test]
 fn a_machine_that_answers_nothing_is_never_erased_and_every_part_says_something() {
-    insta::assert_snapshot!(plan::plan(
-        &spec("profiles = [\"nuc\"]\n[[user]]\nname = \"ana\"\nsudo = true\n"),
-        &Facts::default()
-    ));
+    let spec = spec("profiles = [\"nuc\"]\n[[user]]\nname = \"ana\"\nsudo = true\n");
+    insta::assert_snapshot!(plan::plan(&spec, &spec.parts(), &Facts::default()));
 }
 
 #[test]
@@ -280,7 +278,7 @@ fn facts_are_written_and_read_back_alike() {
 #[test]
 fn only_an_empty_plan_is_done() {
     let spec = spec("profiles = [\"nuc\"]\n");
-    for line in plan::plan(&spec, &Facts::default()).0 {
+    for line in plan::plan(&spec, &spec.parts(), &Facts::default()).0 {
         if let Verdict::Do(steps) = line.verdict {
             assert!(!steps.is_empty(), "{}", line.part);
         }
