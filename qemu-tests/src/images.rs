@@ -42,10 +42,11 @@ pub fn target() -> Result<PathBuf> {
     Ok(profile()?.parent().context("finding Cargo's target folder")?.to_path_buf())
 }
 
-/// target/debug or target/release: this program is in its deps.
+/// target/debug or target/release: a test is in its deps, a program in it.
 fn profile() -> Result<PathBuf> {
-    let test = std::env::current_exe().context("finding this program")?;
-    let folder = test.parent().and_then(Path::parent).context("finding Cargo's target folder")?;
+    let program = std::env::current_exe().context("finding this program")?;
+    let folder = program.parent().context("finding Cargo's target folder")?;
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
     Ok(folder.to_path_buf())
 }
 
