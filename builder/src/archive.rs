@@ -190,18 +190,19 @@ impl Opening<'_> {
             return Ok(fs::read_to_string(self.file(source, release, &path, &plain, &what)?)?);
         };
         let packed = content(listed);
-        let file = self.file(source, release, &packed_path, &packed, &what)?;
         let limit = plain.as_ref().map_or(INDEX_LIMIT, |plain| plain.size);
-        let bytes = unpack(packing, &fs::read(file)?, limit).with_context(|| format!("unpacking {what}"))?;
-        if let Some(plain) = plain {
-            self.cache.fill(&plain, &what, self.progress, |part| {
-                part.cut(0)?;
-                part.write_all(&bytes)?;
-                Ok(())
-            })?;
-            self.cache.forget(&packed)?;
-        }
-        text(bytes).with_context(|| format!("reading {what}"))
+        let unpacked = || -> Result<Vec<u8>> {
+            let file = self.file(source, release, &packed_path, &packed, &what)?;
+            unpack(packing, &fs::read(file)?, limit).with_context(|| format!("unpacking {what}"))
+        };
+        let Some(plain) = plain else { return text(unpacked()?).with_context(|| format!("reading {what}")) };
+        // The packed file comes and goes under the lock of the plain one: whoever waits for that lock needs it no more.
+        let file = self.cache.fill(&plain, &what, self.progress, |part| {
+            part.cut(0)?;
+            part.write_all(&unpacked()?)?;
+            self.cache.forget(&packed)
+        })?;
+        fs::read_to_string(file).with_context(|| format!("reading {what}"))
     }
 
     fn file(

@@ -112,6 +112,11 @@ impl Overlay {
         Ok(())
     }
 
+    /// The paths of its files, folders and links, relative to the root.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.entries.keys().map(PathBuf::as_path)
+    }
+
     /// Copies the overlay into a tree. A path that a package ships is refused unless it is among `allowed`.
     pub fn copy_into(&self, root: &Root, epoch: i64, allowed: &[&str]) -> Result<()> {
         self.check_owners(root, allowed)?;

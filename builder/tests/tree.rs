@@ -213,7 +213,7 @@ fn as_mmdebstrap(folder: &Path, archive: &Archive, ours: &Path) -> Result<()> {
         return skip("mmdebstrap is missing, with whose tree ours is compared");
     }
     archive.mmdebstrap(&theirs, &WANTED)?;
-    let differing = Listing::of(&theirs)?.differing(&Listing::of(ours)?);
+    let differing = Listing::of(&theirs)?.differing(&Listing::of(ours)?)?;
     ensure!(
         differing.is_empty(),
         "these differ from what mmdebstrap makes, for no known reason:\n{}",

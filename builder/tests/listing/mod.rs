@@ -2,8 +2,9 @@
 //! are clamped when an image is packed.
 
 use anyhow::Result;
+use builder::overlay::Overlay;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -12,7 +13,7 @@ use std::path::Path;
 pub struct Listing(BTreeMap<String, String>);
 
 /// Where mmdebstrap's tree differs from ours, and why. A `*` ends a beginning.
-const REASONS: [(&str, &str); 38] = [
+const REASONS: [(&str, &str); 34] = [
     ("boot/initrd.img-*", "ours is made later, once"),
     ("dev/*", "it makes device nodes; ours come from devtmpfs"),
     ("etc/.pwd.lock", "removed"),
@@ -23,11 +24,8 @@ const REASONS: [(&str, &str); 38] = [
     ("etc/group-", "a backup"),
     ("etc/gshadow-", "a backup"),
     ("etc/hostname", "a Spec's own"),
-    ("etc/lvm/lvmlocal.conf", "the base overlay"),
     ("etc/machine-id", "empty in both; ours with the mode that systemd gives"),
-    ("etc/mdadm/mdadm.conf", "the base overlay"),
     ("etc/passwd-", "a backup"),
-    ("etc/postgresql-common/createcluster.d*", "the base overlay"),
     ("etc/postgresql/17*", "a cluster"),
     ("etc/resolv.conf", "it copies the host's"),
     ("etc/shadow", "the day on which passwords were set"),
@@ -37,7 +35,6 @@ const REASONS: [(&str, &str); 38] = [
     ("etc/ssl/private/ssl-cert-snakeoil.key", "a key"),
     ("etc/subgid-", "a backup"),
     ("etc/subuid-", "a backup"),
-    ("etc/systemd/system/zfs-import-*", "the base overlay"),
     ("run/*", "empty in an image"),
     ("var/cache/apt/*", "apt ran there, not in ours"),
     ("var/cache/debconf/*-old", "a backup"),
@@ -78,14 +75,17 @@ impl Listing {
         Ok(())
     }
 
-    /// The entries that are not equal and whose difference has no reason.
-    pub fn differing(&self, other: &Listing) -> Vec<String> {
+    /// The entries that are not equal and whose difference has no reason. What the base overlay brings is ours alone.
+    pub fn differing(&self, other: &Listing) -> Result<Vec<String>> {
+        let base = Overlay::embedded("base")?;
+        let ours: HashSet<&str> = base.paths().filter_map(Path::to_str).collect();
         let mut paths: Vec<&String> = self.0.keys().chain(other.0.keys()).collect();
         paths.sort();
         paths.dedup();
         let unequal = paths.into_iter().filter(|path| self.0.get(*path) != other.0.get(*path));
-        let unexplained = unequal.filter(|path| !REASONS.iter().any(|(pattern, _)| fits(pattern, path)));
-        unexplained.map(|path| format!("{path}: {:?} and {:?}", self.0.get(path), other.0.get(path))).collect()
+        let unexplained = unequal
+            .filter(|path| !ours.contains(path.as_str()) && !REASONS.iter().any(|(pattern, _)| fits(pattern, path)));
+        Ok(unexplained.map(|path| format!("{path}: {:?} and {:?}", self.0.get(path), other.0.get(path))).collect())
     }
 }
 
