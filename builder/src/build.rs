@@ -1,20 +1,20 @@
 //! From a frozen Spec to an image: the whole way on one page.
 
 use crate::archive::Archive;
-use crate::boot::Boot;
-use crate::cache::Cache;
-use crate::fetch::fetch;
-use crate::identity::Identity;
+use crate::archive::cache::Cache;
+use crate::archive::fetch::fetch;
+use crate::archive::mirror::Mirror;
+use crate::archive::solve::Wanted;
+use crate::archive::source::Source;
+use crate::image::boot::Boot;
+use crate::image::identity::Identity;
+use crate::image::manifest::Manifest;
 use crate::image::{Image, Layout};
-use crate::manifest::Manifest;
-use crate::mirror::Mirror;
-use crate::overlay::Overlay;
 use crate::progress::Progress;
-use crate::root::Attributes;
-use crate::scan;
-use crate::solve::Wanted;
-use crate::source::Source;
 use crate::tree::Tree;
+use crate::tree::overlay::Overlay;
+use crate::tree::root::Attributes;
+use crate::tree::scan;
 use crate::work::Work;
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;

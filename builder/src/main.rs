@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use builder::build::{Order, build};
 use builder::cli::{Cli, Command, Subject};
 use builder::progress::Progress;
-use builder::{fat, folder, sandbox, trial};
+use builder::{folder, image::fat, tree::sandbox, vm::trial};
 use clap::Parser;
 use profiles::fleet::{Archive, Fleet};
 use profiles::part::SEED_LABEL;
@@ -169,7 +169,7 @@ fn argument(subject: &Subject) -> String {
 }
 
 /// Builds to `out`, and writes the manifest beside it.
-fn build_to(cli: &Cli, spec: &Spec, archive: &Archive, out: &Path) -> Result<builder::manifest::Manifest> {
+fn build_to(cli: &Cli, spec: &Spec, archive: &Archive, out: &Path) -> Result<builder::image::manifest::Manifest> {
     let overlays = fleet_folder(cli).map(|folder| folder.join("overlays"));
     let cache = cache(cli)?;
     let order = Order { spec, archive, overlays: overlays.as_deref(), out, cache: &cache };

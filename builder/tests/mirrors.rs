@@ -1,6 +1,6 @@
 //! Where Debian is fetched from, as the host's apt is configured in any of its ways.
 
-use builder::mirror::Mirror;
+use builder::archive::mirror::Mirror;
 use std::path::Path;
 use tempfile::TempDir;
 

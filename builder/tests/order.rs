@@ -3,8 +3,8 @@
 #[expect(dead_code, reason = "these packages hold no files")]
 mod made;
 
-use builder::deb::Deb;
-use builder::order::Order;
+use builder::tree::deb::Deb;
+use builder::tree::order::Order;
 use made::Made;
 
 /// Each package as (name, more control fields); the answer by names.

@@ -1,9 +1,9 @@
 //! Overlays copied into a tree: what arrives, and what is refused with the file, what was seen and the cure; and the
 //! scan that looks for what no image may hold.
 
-use builder::overlay::Overlay;
-use builder::root::Root;
-use builder::scan::{What, scan};
+use builder::tree::overlay::Overlay;
+use builder::tree::root::Root;
+use builder::tree::scan::{What, scan};
 use builder::work::Work;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};

@@ -1,14 +1,14 @@
 //! The solution equals apt's own, on the real archive through the host's mirror.
 
 use builder::archive::Archive;
-use builder::cache::Cache;
-use builder::fetch::fetch;
-use builder::mirror::Mirror;
-use builder::package::{Package, Why};
+use builder::archive::cache::Cache;
+use builder::archive::fetch::fetch;
+use builder::archive::mirror::Mirror;
+use builder::archive::package::{Package, Why};
+use builder::archive::solve::Wanted;
+use builder::archive::source::Source;
+use builder::archive::universe::Universe;
 use builder::progress::Progress;
-use builder::solve::Wanted;
-use builder::source::Source;
-use builder::universe::Universe;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;

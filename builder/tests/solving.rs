@@ -1,9 +1,9 @@
 //! Debian's rules on small archives, and what is said when they cannot be kept.
 
-use builder::index::{Index, Names};
-use builder::package::Why;
-use builder::solve::{Wanted, solve};
-use builder::universe::Universe;
+use builder::archive::index::{Index, Names};
+use builder::archive::package::Why;
+use builder::archive::solve::{Wanted, solve};
+use builder::archive::universe::Universe;
 
 /// An index from paragraphs such as `a 1.0; Depends: b; Essential: yes`.
 fn index(packages: &[&str]) -> Index {

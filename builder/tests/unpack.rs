@@ -2,11 +2,11 @@
 
 mod made;
 
-use builder::deb::Deb;
-use builder::dpkg;
 use builder::progress::Progress;
-use builder::root::Root;
-use builder::unpack::{Conffiles, Unpacked, Unpacker};
+use builder::tree::deb::Deb;
+use builder::tree::dpkg;
+use builder::tree::root::Root;
+use builder::tree::unpack::{Conffiles, Unpacked, Unpacker};
 use made::Made;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

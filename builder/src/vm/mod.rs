@@ -23,6 +23,7 @@ mod process;
 mod qmp;
 mod running;
 mod saved;
+pub mod trial;
 mod wait;
 
 pub use accelerator::Accelerator;

@@ -2,10 +2,10 @@
 
 use crate::server::{Answer, Server};
 use anyhow::Result;
-use builder::cache::{Cache, Content};
-use builder::fetch::fetch_with;
-use builder::http::{Http, Patience};
-use builder::package::{Package, Why};
+use builder::archive::cache::{Cache, Content};
+use builder::archive::fetch::fetch_with;
+use builder::archive::http::{Http, Patience};
+use builder::archive::package::{Package, Why};
 use builder::progress::Progress;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -302,7 +302,7 @@ fn a_folder_that_cannot_be_written_is_said_up_front() {
 fn a_part_that_could_not_be_written_leaves_nothing() {
     let place = Place::new();
     let content = Content { sha256: hex::encode(Sha256::digest(b"abc")), size: 3 };
-    let full = |part: &mut builder::cache::Part| -> Result<()> {
+    let full = |part: &mut builder::archive::cache::Part| -> Result<()> {
         std::io::Write::write_all(part, b"ab")?;
         Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into())
     };

@@ -1,7 +1,7 @@
 //! Which signed texts are believed. Where sqv is installed, it has to come to the same verdict on each signature.
 
 use crate::signer::*;
-use builder::signature::Keyring;
+use builder::archive::signature::Keyring;
 use jiff::Timestamp;
 use pgp::composed::KeyType;
 use pgp::crypto::hash::HashAlgorithm::{Sha1, Sha256};

@@ -2,12 +2,12 @@
 
 mod tools;
 
-use builder::bios::Bios;
-use builder::boot::Boot;
-use builder::identity::Identity;
+use builder::image::bios::Bios;
+use builder::image::boot::Boot;
+use builder::image::identity::Identity;
 use builder::image::{Image, Layout};
 use builder::progress::Progress;
-use builder::{esp, grub};
+use builder::{image::esp, image::grub};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;

@@ -2,7 +2,7 @@
 //! are clamped when an image is packed.
 
 use anyhow::Result;
-use builder::overlay::Overlay;
+use builder::tree::overlay::Overlay;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;

@@ -5,8 +5,8 @@
 //! favour. Whole-process figures: wall clock, and processor seconds of all children.
 
 use anyhow::{Context, Result, ensure};
-use builder::cache::{Cache, Content};
-use builder::mirror::Mirror;
+use builder::archive::cache::{Cache, Content};
+use builder::archive::mirror::Mirror;
 use fs_err as fs;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;

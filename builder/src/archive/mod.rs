@@ -1,15 +1,31 @@
 //! The archive: suites whose Release is verified, with their indexes.
 
-use crate::cache::{Cache, Content};
-use crate::fetch::download;
-use crate::http::{Failure, Http, Patience, text};
-use crate::index::{Entry, Index, Names};
-use crate::package::Package;
+pub mod cache;
+pub mod certificate;
+mod explain;
+pub mod fetch;
+pub mod http;
+pub mod index;
+pub mod mirror;
+pub mod package;
+pub mod relation;
+pub mod release;
+pub mod signature;
+pub mod solve;
+pub mod source;
+pub mod universe;
+mod walk;
+
+use crate::archive::cache::{Cache, Content};
+use crate::archive::fetch::download;
+use crate::archive::http::{Failure, Http, Patience, text};
+use crate::archive::index::{Entry, Index, Names};
+use crate::archive::package::Package;
+use crate::archive::release::{Listed, Release};
+use crate::archive::solve::{Wanted, solve};
+use crate::archive::source::Source;
+use crate::archive::universe::Universe;
 use crate::progress::{Progress, Stage};
-use crate::release::{Listed, Release};
-use crate::solve::{Wanted, solve};
-use crate::source::Source;
-use crate::universe::Universe;
 use anyhow::{Context, Result, anyhow, bail};
 use fs_err as fs;
 use jiff::Timestamp;

@@ -3,11 +3,11 @@
 //! Every package name has one candidate, as in apt, so a variable of the solver is a package. What a package needs is a
 //! list of packages, the preferred first; what it cannot stand is a list of packages that must stay out.
 
-use crate::explain;
-use crate::package::{Package, Why};
-use crate::relation::Relation;
-use crate::universe::Universe;
-use crate::walk::walk;
+use crate::archive::explain;
+use crate::archive::package::{Package, Why};
+use crate::archive::relation::Relation;
+use crate::archive::universe::Universe;
+use crate::archive::walk::walk;
 use anyhow::{Context, Result, bail};
 use resolvo::{
     Candidates, Condition, ConditionId, ConditionalRequirement, DenseIndex, Dependencies, DependencyProvider,

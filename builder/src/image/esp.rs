@@ -1,10 +1,10 @@
 //! The EFI system partition: Debian's signed shim and GRUB where firmware looks without being told, and GRUB's own
 //! files.
 
-use crate::fat::Volume;
-use crate::grub;
-use crate::identity::Identity;
-use crate::window::Window;
+use crate::image::fat::Volume;
+use crate::image::grub;
+use crate::image::identity::Identity;
+use crate::image::window::Window;
 use anyhow::Result;
 use fs_err as fs;
 use std::path::Path;
@@ -42,6 +42,6 @@ pub fn write(window: &mut Window, identity: &Identity, files: &[(String, Vec<u8>
 
 /// Sectors in a cluster: the largest that leaves enough clusters for a FAT32, at most 4 KiB.
 fn cluster(size: u64) -> u8 {
-    let enough = |sectors: &u8| size / (u64::from(*sectors) * crate::table::SECTOR) > 66_500;
+    let enough = |sectors: &u8| size / (u64::from(*sectors) * crate::image::table::SECTOR) > 66_500;
     [8, 4, 2].into_iter().find(enough).unwrap_or(1)
 }

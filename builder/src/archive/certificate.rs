@@ -1,6 +1,6 @@
 //! An OpenPGP certificate, and which of its keys may sign at a given time.
 
-use crate::signature::{created, moment, sound};
+use crate::archive::signature::{created, moment, sound};
 use anyhow::{Context, Result, bail};
 use jiff::{SignedDuration, Timestamp};
 use pgp::composed::{Deserializable, SignedPublicKey, SignedPublicSubKey};

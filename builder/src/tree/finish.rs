@@ -1,7 +1,7 @@
 //! What configuring packages leaves in a tree that no image may hold: identities, keys, logs, caches, backups.
 
-use crate::root::{Attributes, is_dir};
 use crate::tree::Tree;
+use crate::tree::root::{Attributes, is_dir};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 

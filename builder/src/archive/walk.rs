@@ -5,8 +5,8 @@
 //! first one that can be had is taken. This is that walk on an empty system. It knows when it is out of its depth (apt
 //! would begin to remove what it chose before); then, and whenever the result does not hold, the solver decides alone.
 
-use crate::relation::Relation;
-use crate::universe::Universe;
+use crate::archive::relation::Relation;
+use crate::archive::universe::Universe;
 use anyhow::Result;
 use std::collections::HashSet;
 

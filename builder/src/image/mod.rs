@@ -1,14 +1,26 @@
 //! A bootable disk image, made of a bootable tree: no loop device, no mount, no device mapper.
 
-use crate::boot::Boot;
-use crate::draft::Draft;
-use crate::esp;
-use crate::ext4::{self, Ext4};
-use crate::identity::Identity;
+pub mod bios;
+pub mod boot;
+pub mod draft;
+pub mod esp;
+pub mod ext4;
+pub mod fat;
+pub mod grub;
+pub mod identity;
+pub mod manifest;
+pub mod stream;
+pub mod table;
+pub mod window;
+
+use crate::image::boot::Boot;
+use crate::image::draft::Draft;
+use crate::image::ext4::Ext4;
+use crate::image::identity::Identity;
+use crate::image::stream::Used;
+use crate::image::table::{ESP, MIB, ROOT, Table};
+use crate::image::window::Window;
 use crate::progress::Progress;
-use crate::stream::{self, Used};
-use crate::table::{ESP, MIB, ROOT, Table};
-use crate::window::Window;
 use anyhow::{Context, Result, ensure};
 use nix::sys::statvfs::fstatvfs;
 use serde::Serialize;

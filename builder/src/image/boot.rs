@@ -1,11 +1,11 @@
 //! Makes a configured tree bootable: its fstab, its one initramfs, and the boot loader's files.
 
-use crate::bios::Bios;
-use crate::esp;
-use crate::grub;
 use crate::image::Layout;
+use crate::image::bios::Bios;
+use crate::image::esp;
+use crate::image::grub;
+use crate::image::table::{ESP, Table};
 use crate::progress::Progress;
-use crate::table::{ESP, Table};
 use anyhow::{Context, Result, bail, ensure};
 use fs_err as fs;
 use std::path::Path;
@@ -152,7 +152,7 @@ fn bios(tree: &Path, run: Run, layout: &Layout) -> Result<Bios> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::Identity;
+    use crate::image::identity::Identity;
 
     fn layout() -> Layout {
         Layout::new(Identity { namespace: uuid::Uuid::nil(), name: "profile/nuc".to_owned() })

@@ -5,7 +5,7 @@
 //! ```
 //! Nothing in it is trusted: names, types and sizes are checked before anything is written.
 
-use crate::root;
+use crate::tree::root;
 use anyhow::{Context, Result, bail, ensure};
 use deb822_fast::Paragraph;
 use fs_err::File;

@@ -1,7 +1,7 @@
 //! Overlays: files copied into a tree as they stand, by the name of a profile.
 
-use crate::dpkg;
-use crate::root::{Attributes, Root, inside};
+use crate::tree::dpkg;
+use crate::tree::root::{Attributes, Root, inside};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeMap;
 use std::io::Read;

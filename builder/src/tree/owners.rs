@@ -1,6 +1,6 @@
 //! Whose each file in a tree is, while packages are unpacked; two packages with one file, and Replaces.
 
-use crate::deb::Deb;
+use crate::tree::deb::Deb;
 use anyhow::{Result, bail};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@
 //! ours by its whole fingerprint, allowed to sign, bound to its certificate, neither expired nor revoked; hashes are
 //! SHA-256 or stronger. Nothing here reads a clock: `now` is a parameter.
 
-use crate::certificate::Certificate;
+use crate::archive::certificate::Certificate;
 use anyhow::{Context, Result, bail};
 use jiff::{SignedDuration, Timestamp};
 use pgp::composed::CleartextSignedMessage;
@@ -24,15 +24,15 @@ pub struct Keyring {
 impl Keyring {
     /// The keys that sign Debian 13 and its updates. builder/keys/README.md says where they are published.
     pub fn debian() -> Result<Self> {
-        let automatic = include_str!("../keys/debian-archive-trixie-automatic.asc");
-        let stable = include_str!("../keys/debian-archive-trixie-stable.asc");
+        let automatic = include_str!("../../keys/debian-archive-trixie-automatic.asc");
+        let stable = include_str!("../../keys/debian-archive-trixie-stable.asc");
         let pins = ["04B54C3CDCA79751B16BC6B5225629DF75B188BD", "41587F7DB8C774BCCF131416762F67A0B2C39DE4"];
         Self::pinned(&[automatic.as_bytes(), stable.as_bytes()], &pins)
     }
 
     /// The key that signs Debian 13's security updates.
     pub fn debian_security() -> Result<Self> {
-        let security = include_str!("../keys/debian-archive-trixie-security-automatic.asc");
+        let security = include_str!("../../keys/debian-archive-trixie-security-automatic.asc");
         Self::pinned(&[security.as_bytes()], &["5E04A1E3223A19A20706E20F9904613D4CCE68C6"])
     }
 

@@ -4,9 +4,9 @@
 //! It is started by the tree's own dynamic loader, needs no mount and no chroot, and reads tar with the tree's
 //! libarchive.
 
+use crate::image::stream::{self, Used};
+use crate::image::table::MIB;
 use crate::progress::{Stage, Unit};
-use crate::stream::{self, Used};
-use crate::table::MIB;
 use anyhow::{Context, Result, bail};
 use std::io::{BufWriter, Read};
 use std::path::Path;

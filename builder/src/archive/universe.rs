@@ -1,7 +1,7 @@
 //! All packages that could be chosen, and who satisfies which relation.
 
-use crate::index::Entry;
-use crate::relation::{Provided, Qualifier, Relation, parse_version};
+use crate::archive::index::Entry;
+use crate::archive::relation::{Provided, Qualifier, Relation, parse_version};
 use anyhow::{Context, Result};
 use debversion::Version;
 use std::collections::HashMap;

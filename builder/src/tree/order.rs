@@ -4,7 +4,7 @@
 //! configured. All else may be unpacked at once and configured later. So there is a core, which is unpacked with no
 //! script run, and then rounds: what others of a later round pre-depend on comes in an earlier one.
 
-use crate::deb::Deb;
+use crate::tree::deb::Deb;
 use anyhow::{Result, ensure};
 use std::collections::{BTreeSet, HashMap};
 

@@ -1,7 +1,7 @@
 //! What GRUB reads: grub.cfg and grubenv on the ESP, the same ones under BIOS and UEFI.
 
-use crate::identity::Identity;
-use crate::table::ROOT;
+use crate::image::identity::Identity;
+use crate::image::table::ROOT;
 use anyhow::{Result, ensure};
 
 /// Where GRUB's files lie on the ESP. Debian's signed GRUB has this name built in, so core.img is told the same.

@@ -7,7 +7,7 @@
 //! A sector has 512 bytes, and every partition begins at a MiB. GRUB's files name the ESP and the root by number, so the
 //! order is part of the contract between this file and `grub.rs`.
 
-use crate::identity::Identity;
+use crate::image::identity::Identity;
 use anyhow::{Context, Result, ensure};
 use gpt::mbr::ProtectiveMBR;
 use gpt::partition_types::{BIOS, EFI, LINUX_ROOT_X64, Type};

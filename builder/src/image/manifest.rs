@@ -1,8 +1,8 @@
 //! The manifest: what an image was made of, written beside it as JSON.
 
 use crate::archive::Suite;
+use crate::archive::package::Package;
 use crate::image::Image;
-use crate::package::Package;
 use jiff::Timestamp;
 use profiles::spec::Spec;
 use serde::Serialize;

@@ -5,11 +5,11 @@
 //! list: the attributes of directories that several packages ship, links (another package's file must not go through
 //! a link of this round or not by chance), and files that one package replaces in another.
 
-use crate::deb::{Deb, Entry, Kind};
-use crate::dpkg::Rules;
-use crate::owners::Owners;
 use crate::progress::Stage;
-use crate::root::{Attributes, Root, inside, is_dir, is_link};
+use crate::tree::deb::{Deb, Entry, Kind};
+use crate::tree::dpkg::Rules;
+use crate::tree::owners::Owners;
+use crate::tree::root::{Attributes, Root, inside, is_dir, is_link};
 use anyhow::{Context, Result, bail, ensure};
 use md5::{Digest, Md5};
 use nix::errno::Errno;

@@ -1,6 +1,6 @@
 //! Looks through a tree for what no image may hold: private keys, identities, credentials, logs and caches.
 
-use crate::root::{Root, is_dir};
+use crate::tree::root::{Root, is_dir};
 use anyhow::Result;
 use nix::fcntl::OFlag;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! A repository of packages that an image is made from.
 
-use crate::mirror::Mirror;
-use crate::signature::Keyring;
+use crate::archive::mirror::Mirror;
+use crate::archive::signature::Keyring;
 use anyhow::Result;
 
 /// The architectures whose packages an image may hold.

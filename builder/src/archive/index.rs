@@ -94,7 +94,7 @@ impl Index {
         let [paragraph] = &paragraphs[..] else { bail!("it is not one paragraph") };
         let fields = Fields(paragraph);
         let architecture = fields.must("Architecture")?;
-        if !crate::source::ARCHITECTURES.contains(&architecture) {
+        if !crate::archive::source::ARCHITECTURES.contains(&architecture) {
             return Ok(None);
         }
         let name = fields.must("Package")?;

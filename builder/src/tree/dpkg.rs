@@ -1,8 +1,8 @@
 //! dpkg's database in a tree (/var/lib/dpkg), written as dpkg itself writes it when it has unpacked a package.
 
-use crate::deb::Deb;
-use crate::root::{Attributes, Root};
-use crate::unpack::Unpacked;
+use crate::tree::deb::Deb;
+use crate::tree::root::{Attributes, Root};
+use crate::tree::unpack::Unpacked;
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;

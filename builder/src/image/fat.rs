@@ -3,7 +3,7 @@
 //! No mount, no tool of the host. The same input gives the same bytes: every time stamp and the serial number come
 //! from the caller (`docs/decisions/fat-in-process.md`).
 
-use crate::window::Window;
+use crate::image::window::Window;
 use anyhow::{Context, Result, bail, ensure};
 use fs_err as fs;
 use hadris_fat::format::{FatFormatOptions, FatTypeSelection, FatVolumeFormatter, FormatParams, OemName};

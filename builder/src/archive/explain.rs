@@ -1,8 +1,8 @@
 //! Why packages cannot be installed together, as a chain that a person can follow.
 
-use crate::relation::Relation;
-use crate::solve::about;
-use crate::universe::Universe;
+use crate::archive::relation::Relation;
+use crate::archive::solve::about;
+use crate::archive::universe::Universe;
 use petgraph::graph::NodeIndex;
 use resolvo::conflict::{ConflictCause, ConflictEdge, ConflictGraph, ConflictNode};
 use resolvo::{DenseIndex, Requirement, SolvableId, VersionSetUnionId};

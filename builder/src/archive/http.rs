@@ -1,6 +1,6 @@
 //! Fetching over HTTP with patience: time limits, retries, resumption, and the next mirror.
 
-use crate::cache::{Part, is_full};
+use crate::archive::cache::{Part, is_full};
 use anyhow::{Context, Result, anyhow, bail};
 use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! What a suite's `Release` says: which suite it is, of when, until when, and the digests of its indexes.
 
-use crate::signature::SKEW;
+use crate::archive::signature::SKEW;
 use anyhow::{Context, Result, bail};
 use deb822_fast::Paragraph;
 use jiff::Timestamp;

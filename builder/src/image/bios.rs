@@ -15,7 +15,7 @@
 //!
 //! Numbers are little-endian, S is the first sector of the BIOS boot partition.
 
-use crate::table::SECTOR;
+use crate::image::table::SECTOR;
 use anyhow::{Result, ensure};
 
 /// The patched boot loader: `boot_code` for bytes 0..440 of the disk, `core` for the start of the BIOS boot partition.

@@ -1,8 +1,8 @@
 //! Packages from their mirrors into the cache.
 
-use crate::cache::{Cache, Content};
-use crate::http::{Http, Patience};
-use crate::package::Package;
+use crate::archive::cache::{Cache, Content};
+use crate::archive::http::{Http, Patience};
+use crate::archive::package::Package;
 use crate::progress::{Progress, Stage, Unit};
 use anyhow::{Context, Result};
 use std::collections::{HashMap, VecDeque};
@@ -78,7 +78,7 @@ pub(crate) fn download(
     told: &mut dyn FnMut(u64),
 ) -> Result<PathBuf> {
     // The patience is for a download that stands: one that moves between failures is never given up.
-    let write = |part: &mut crate::cache::Part| loop {
+    let write = |part: &mut crate::archive::cache::Part| loop {
         let before = part.len()?;
         told(before);
         match http.try_each(urls, |url| http.complete(url, part, told)) {

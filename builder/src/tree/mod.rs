@@ -1,14 +1,23 @@
 //! A root directory made of Debian packages: unpacked, configured with dpkg's own database, then completed with files.
 
-use crate::deb::Deb;
-use crate::dpkg;
-use crate::finish;
-use crate::order::Order;
-use crate::overlay::Overlay;
+pub mod deb;
+pub mod dpkg;
+mod finish;
+pub mod order;
+pub mod overlay;
+mod owners;
+pub mod root;
+pub mod sandbox;
+pub mod scan;
+pub mod unpack;
+
 use crate::progress::{Progress, Stage, Unit};
-use crate::root::{Attributes, Root};
-use crate::sandbox::{Output, Sandbox};
-use crate::unpack::{Conffiles, Unpacked, Unpacker};
+use crate::tree::deb::Deb;
+use crate::tree::order::Order;
+use crate::tree::overlay::Overlay;
+use crate::tree::root::{Attributes, Root};
+use crate::tree::sandbox::{Output, Sandbox};
+use crate::tree::unpack::{Conffiles, Unpacked, Unpacker};
 use anyhow::{Context, Result, bail, ensure};
 use profiles::file::File;
 use rayon::prelude::*;
@@ -158,7 +167,7 @@ impl Tree {
     /// Writes one file that a Spec wants, replacing what is there. Its owner has to be known to the tree.
     pub fn put(&self, file: &File) -> Result<()> {
         let rules = dpkg::Rules::read(&self.root)?;
-        let path = crate::root::inside(Path::new(file.path.trim_start_matches('/')))?;
+        let path = crate::tree::root::inside(Path::new(file.path.trim_start_matches('/')))?;
         let (user, group) = file
             .owner
             .split_once(':')
