@@ -6,15 +6,20 @@ use crate::archive::fetch::fetch;
 use crate::archive::mirror::Mirror;
 use crate::archive::solve::Wanted;
 use crate::archive::source::Source;
+use crate::clean;
+use crate::image::base::Base;
 use crate::image::boot::Boot;
+use crate::image::edit::Edit;
 use crate::image::identity::Identity;
+use crate::image::initramfs::{self, Initramfs};
 use crate::image::manifest::Manifest;
-use crate::image::{Image, Layout};
+use crate::image::{Image, Layout, ext4, stream};
 use crate::progress::Progress;
-use crate::tree::Tree;
 use crate::tree::overlay::Overlay;
 use crate::tree::root::Attributes;
 use crate::tree::scan;
+use crate::tree::shelf::{self, Shelf};
+use crate::tree::{Making, Stem, Tree};
 use crate::work::Work;
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
@@ -23,7 +28,8 @@ use profiles::fleet;
 use profiles::problem::{Problem, Problems};
 use profiles::profile::Repository;
 use profiles::spec::Spec;
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 /// firstboot as build.rs compiled it.
@@ -42,6 +48,14 @@ pub struct Order<'a> {
     pub cache: &'a Path,
 }
 
+impl Order<'_> {
+    /// The fleet's overlays that go into this image: the profile's name and the folder.
+    fn own_overlays(&self) -> impl Iterator<Item = (String, PathBuf)> + '_ {
+        let folders = self.spec.profiles().into_iter().filter_map(|name| Some((self.overlays?.join(&name), name)));
+        folders.filter(|(folder, _)| folder.is_dir()).map(|(folder, name)| (name, folder))
+    }
+}
+
 /// Builds the image, and says what it was made of. Called as root of a namespace (`sandbox::become_root`).
 pub fn build(order: &Order, progress: &Progress) -> Result<Manifest> {
     let spec = order.spec;
@@ -54,17 +68,57 @@ pub fn build(order: &Order, progress: &Progress) -> Result<Manifest> {
 
     let root = work.path().join("tree");
     fs_err::create_dir(&root)?;
-    let tree = Tree::make(&root, &debs, epoch, progress)?;
-    furnish(&tree, order)?;
-    let layout = layout(spec);
-    let run = |argv: &[&str]| Ok(tree.run(argv)?.stdout);
-    let boot = Boot::install(tree.path(), &run, &layout, epoch, progress)?;
+    let shelf = Shelf::new(order.cache, &work.path().join("shelf"));
+    let base = base()?;
+    let making = Making { debs: &debs, first: &base, epoch, shelf: &shelf, progress };
+    let mut initramfs = None;
+    let begin = &mut |stem| initramfs = Some(Initramfs::begin(stem, &shelf, work.path(), progress));
+    let (tree, stem) = Tree::make(&root, &making, begin)?;
     tree.finish()?;
-    refuse_identities(&tree)?;
+    let layout = layout(spec);
+    let (mut base, unkept) = packed(&tree, &stem, order, &shelf, progress)?;
 
-    let image = Image::pack(tree.path(), &boot, &layout, order.out, epoch, progress)?;
+    let before = stem.state(tree.root())?;
+    furnish(&tree, order)?;
+    let own = Edit::between(tree.root(), &before, &stem.state(tree.root())?)?;
+    let initramfs = || match (own.files().find(|path| initramfs::reads(path)), initramfs) {
+        (None, Some(initramfs)) => initramfs.end(),
+        _ => initramfs::make(tree.path(), epoch, progress).context("making the initramfs"),
+    };
+    let run = |argv: &[&str]| Ok(tree.run(argv)?.stdout);
+    let boot = Boot::install(tree.path(), &run, &layout, initramfs)?;
+    refuse_identities(&tree)?;
+    let edit = Edit::between(tree.root(), &before, &stem.state(tree.root())?)?;
+    let image = Image::write(&mut base, &edit, &boot, &layout, order.out, epoch, progress)?;
+    if let Some((key, draft)) = unkept {
+        base.save()?;
+        shelf.keep("bases", &key, draft)?;
+    }
     Ok(Manifest::new(spec, epoch, archive.suites(), &packages, image))
 }
+
+/// The root file system of the finished tree: kept from an earlier run, or packed now, to be kept under the key.
+fn packed(tree: &Tree, stem: &Stem, order: &Order, shelf: &Shelf, progress: &Progress) -> Result<(Base, Unkept)> {
+    let identity = layout(order.spec).identity;
+    let mut used = stream::used(tree.path()).context("measuring the tree")?;
+    used.bytes += order.own_overlays().map(|(_, folder)| clean::size(&folder)).sum::<Result<u64>>()?;
+    let size = ext4::size_for(&used);
+    let (uuid, epoch) = (identity.uuid("root"), tree.epoch());
+    let key = shelf::key(&["base", &stem.key, &uuid.to_string(), &size.to_string(), &epoch.to_string()]);
+    if let Some(folder) = shelf.find("bases", &key) {
+        match Base::open(folder) {
+            Ok(base) => return Ok((base, None)),
+            Err(damage) => shelf.quarantine("bases", &key, &order.spec.owner(), &damage, progress)?,
+        }
+    }
+    let (draft, stage) = (shelf.draft()?, progress.stage("packing"));
+    let base = Base::pack(tree.path(), size, &identity, epoch, draft.path(), &stage)?;
+    stage.done(format!("{} files and folders", base.index.tree_entries));
+    Ok((base, Some((key, draft))))
+}
+
+/// A base that is still to be kept: its key, and its folder.
+type Unkept = Option<(String, tempfile::TempDir)>;
 
 /// Debian's suites and the Spec's own repositories.
 fn sources(spec: &Spec, archive: &fleet::Archive) -> Result<Vec<Source>> {
@@ -93,6 +147,11 @@ fn wanted(spec: &Spec) -> Vec<Wanted> {
     spec.packages().into_iter().map(each).collect()
 }
 
+/// The packages that the catalog's base profile asks for: what most trees share.
+fn base() -> Result<BTreeSet<String>> {
+    Ok(fleet::Fleet::catalog()?.profile("base")?.packages().into_keys().collect())
+}
+
 /// Packages that do not exist, or not together, are bad input: the settings have to change.
 fn asked_for_in_vain(error: anyhow::Error) -> Problems {
     let cure = "change the packages of the profile or node that asks for them";
@@ -108,10 +167,9 @@ fn furnish(tree: &Tree, order: &Order) -> Result<()> {
         if shipped.contains(&profile) && profile != "base" {
             tree.overlay(&Overlay::embedded(&profile)?, &[])?;
         }
-        let own = order.overlays.map(|folder| folder.join(&profile)).filter(|folder| folder.is_dir());
-        if let Some(own) = own {
-            tree.overlay(&Overlay::from_folder(&profile, &own)?, &[])?;
-        }
+    }
+    for (profile, folder) in order.own_overlays() {
+        tree.overlay(&Overlay::from_folder(&profile, &folder)?, &[])?;
     }
     for part in spec.parts() {
         for file in part.files() {

@@ -29,7 +29,8 @@ pub fn clean(cache: &Path) -> Result<u64> {
     }
 }
 
-fn size(folder: &Path) -> Result<u64> {
+/// Bytes of all files below a folder; none if it is not there.
+pub fn size(folder: &Path) -> Result<u64> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
         entries => entries?,

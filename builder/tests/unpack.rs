@@ -5,7 +5,9 @@ mod made;
 use builder::progress::Progress;
 use builder::tree::deb::Deb;
 use builder::tree::dpkg;
+use builder::tree::payload::Payloads;
 use builder::tree::root::Root;
+use builder::tree::shelf::Shelf;
 use builder::tree::unpack::{Conffiles, Unpacked, Unpacker};
 use made::Made;
 use std::fs;
@@ -31,16 +33,18 @@ impl Place {
         Place { folder, root }
     }
 
-    fn unpack(&self, packages: Vec<Made>) -> anyhow::Result<Vec<(Deb, Unpacked)>> {
+    fn unpack(&self, packages: Vec<Made>) -> anyhow::Result<Vec<Unpacked>> {
         let path = |(at, made): (usize, Made)| made.write(self.folder.path(), &format!("package{at}"));
         let paths: Vec<PathBuf> = packages.into_iter().enumerate().map(path).collect();
         let debs = paths.iter().map(|path| Deb::open(path)).collect::<anyhow::Result<Vec<_>>>()?;
         let round: Vec<usize> = (0..debs.len()).collect();
         let stage = Progress::quiet().stage("unpacking");
-        let unpacked = Unpacker::new(&self.root, &debs).unpack(&round, Conffiles::New, &stage)?;
-        let packages: Vec<(&Deb, &Unpacked)> = debs.iter().zip(&unpacked).collect();
+        let shelf = Shelf::new(&self.folder.path().join("cache"), &self.folder.path().join("work"));
+        let payloads = Payloads::new(debs, shelf, Progress::quiet());
+        let unpacked = Unpacker::new(&self.root, &payloads).unpack(&round, Conffiles::New, &stage)?;
+        let packages: Vec<(&Deb, &Unpacked)> = payloads.debs.iter().zip(&unpacked).collect();
         dpkg::record(&self.root, 0, &packages)?;
-        Ok(debs.into_iter().zip(unpacked).collect())
+        Ok(unpacked)
     }
 
     fn refused(&self, made: Made) -> String {

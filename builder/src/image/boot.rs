@@ -4,9 +4,9 @@ use crate::image::Layout;
 use crate::image::bios::Bios;
 use crate::image::esp;
 use crate::image::grub;
+use crate::image::initramfs;
 use crate::image::table::{ESP, Table};
-use crate::progress::Progress;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use fs_err as fs;
 use std::path::Path;
 
@@ -50,15 +50,19 @@ impl Boot {
     /// `tree` is a root directory whose packages are configured and whose overlays are in place, owned by us as its
     /// root.
     ///
-    /// Writes `/etc/fstab`, `/boot/initrd.img-VERSION` and the links to it; asks `run` for an initramfs exactly once.
-    /// Packages that are missing are all named in one error.
-    pub fn install(tree: &Path, run: Run, layout: &Layout, epoch: i64, progress: &Progress) -> Result<Boot> {
+    /// Writes `/etc/fstab`, `/boot/initrd.img-VERSION` as `initramfs` gives it, and the links to it. Packages that are
+    /// missing are all named in one error.
+    pub fn install(
+        tree: &Path,
+        run: Run,
+        layout: &Layout,
+        initramfs: impl FnOnce() -> Result<initramfs::Made>,
+    ) -> Result<Boot> {
         check_needs(tree)?;
-        let kernel = kernel(tree)?;
+        initramfs::kernel(tree)?;
         put_fstab(tree, layout)?;
-        let stage = progress.stage("initramfs");
-        put_initramfs(tree, run, &kernel, epoch)?;
-        stage.done(kernel.clone());
+        let initramfs::Made { kernel, file } = initramfs()?;
+        put_initramfs(tree, run, &kernel, &file)?;
         let bios = bios(tree, run, layout)?;
         let esp = esp::files(tree, grub::configuration(&layout.identity, &layout.parameters)?)?;
         Ok(Boot { kernel, bios, esp })
@@ -70,25 +74,6 @@ fn check_needs(tree: &Path) -> Result<()> {
     let missing: Vec<_> = missing.map(|(file, package)| format!("/{file} of the package {package}")).collect();
     ensure!(missing.is_empty(), "the image cannot boot without these, which it does not have: {}", missing.join(", "));
     Ok(())
-}
-
-/// The version of the tree's only kernel.
-fn kernel(tree: &Path) -> Result<String> {
-    let mut versions = Vec::new();
-    for entry in fs::read_dir(tree.join("boot"))? {
-        let name = entry?.file_name();
-        versions.extend(name.to_str().and_then(|name| name.strip_prefix("vmlinuz-")).map(str::to_owned));
-    }
-    versions.sort();
-    match versions.as_slice() {
-        [version] => Ok(version.clone()),
-        [] => bail!("no kernel in the image's /boot: a profile has to ask for linux-image-amd64"),
-        many => bail!(
-            "an image has one kernel, and its /boot has {}: {}: ask for one of them alone",
-            many.len(),
-            many.join(", ")
-        ),
-    }
 }
 
 fn put_fstab(tree: &Path, layout: &Layout) -> Result<()> {
@@ -116,13 +101,8 @@ fn fstab(before: &str, layout: &Layout) -> String {
     lines.join("\n") + "\n"
 }
 
-fn put_initramfs(tree: &Path, run: Run, kernel: &str, epoch: i64) -> Result<()> {
-    let path = format!("/boot/initrd.img-{kernel}");
-    // With SOURCE_DATE_EPOCH it sorts, clamps times and compresses in one thread: the same bytes each time.
-    let stamp = format!("SOURCE_DATE_EPOCH={epoch}");
-    run(&["env", &stamp, "mkinitramfs", "-o", &path, kernel]).context("making the initramfs")?;
-    let size = fs::metadata(tree.join(&path[1..]))?.len();
-    ensure!(size > 0, "mkinitramfs ended well, and {path} is empty");
+fn put_initramfs(tree: &Path, run: Run, kernel: &str, file: &Path) -> Result<()> {
+    fs::hard_link(file, tree.join(format!("boot/initrd.img-{kernel}")))?;
     run(&[&format!("/{LINKS}")]).context("pointing /vmlinuz and /initrd.img at the kernel")?;
     for (link, wanted) in
         [("vmlinuz", format!("boot/vmlinuz-{kernel}")), ("initrd.img", format!("boot/initrd.img-{kernel}"))]
@@ -182,22 +162,11 @@ mod tests {
     }
 
     #[test]
-    fn an_image_has_exactly_one_kernel() {
-        let none = kernel(tree(&[]).path()).expect_err("no kernel").to_string();
-        assert!(none.contains("linux-image-amd64"), "{none}");
-        let two =
-            kernel(tree(&["boot/vmlinuz-6.12-b", "boot/vmlinuz-6.12-a"]).path()).expect_err("two kernels").to_string();
-        assert!(two.contains("6.12-a, 6.12-b"), "{two}");
-        let one = tree(&["boot/vmlinuz-6.12-a", "boot/config-6.12-a"]);
-        assert_eq!(kernel(one.path()).expect("one kernel"), "6.12-a");
-    }
-
-    #[test]
     fn all_that_is_missing_is_named_at_once_before_anything_is_run() {
         let run = |_: &[&str]| -> Result<Vec<u8>> { panic!("nothing is to be run") };
         let tree = tree(&["usr/bin/zstd", "boot/vmlinuz-6.12-a"]);
-        let said =
-            Boot::install(tree.path(), &run, &layout(), 0, &Progress::quiet()).expect_err("a bare tree").to_string();
+        let none = || panic!("no initramfs is to be made");
+        let said = Boot::install(tree.path(), &run, &layout(), none).expect_err("a bare tree").to_string();
         assert!(
             ["initramfs-tools", "grub-pc-bin", "libarchive13t64", LINKS].iter().all(|name| said.contains(name)),
             "{said}"

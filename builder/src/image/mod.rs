@@ -1,23 +1,26 @@
 //! A bootable disk image, made of a bootable tree: no loop device, no mount, no device mapper.
 
+pub mod base;
 pub mod bios;
 pub mod boot;
 pub mod draft;
+pub mod edit;
 pub mod esp;
 pub mod ext4;
 pub mod fat;
 pub mod grub;
 pub mod identity;
+pub mod initramfs;
 pub mod manifest;
 pub mod stream;
 pub mod table;
 pub mod window;
 
+use crate::image::base::Base;
 use crate::image::boot::Boot;
 use crate::image::draft::Draft;
-use crate::image::ext4::Ext4;
+use crate::image::edit::Edit;
 use crate::image::identity::Identity;
-use crate::image::stream::Used;
 use crate::image::table::{ESP, MIB, ROOT, Table};
 use crate::image::window::Window;
 use crate::progress::Progress;
@@ -35,8 +38,6 @@ pub struct Layout {
     pub identity: Identity,
     /// Bytes of the ESP, `esp::SIZE` unless there is a reason.
     pub esp_size: u64,
-    /// Bytes of the root partition; `None` gives it what the tree needs and some to spare.
-    pub root_size: Option<u64>,
     /// Kernel parameters next to those that every image has, one in each string.
     pub parameters: Vec<String>,
 }
@@ -44,7 +45,7 @@ pub struct Layout {
 impl Layout {
     /// The usual layout, with no parameters of a profile.
     pub fn new(identity: Identity) -> Layout {
-        Layout { identity, esp_size: esp::SIZE, root_size: None, parameters: Vec::new() }
+        Layout { identity, esp_size: esp::SIZE, parameters: Vec::new() }
     }
 }
 
@@ -56,7 +57,7 @@ pub struct Image {
     pub table: Table,
     /// The root file system's UUID.
     pub root_uuid: Uuid,
-    /// SHA-256 of the tree as a tar stream, in hex: equal trees have equal digests.
+    /// Of the packages' tree as a tar stream and of what the machine's own files change in it: SHA-256, in hex.
     pub tree_sha256: String,
     /// Files, folders and links in the tree.
     pub tree_entries: u64,
@@ -65,47 +66,42 @@ pub struct Image {
 }
 
 impl Image {
-    /// Writes the image of `tree`, made bootable by `boot`, to the sparse file `out`.
+    /// Writes the image of `base`, changed by `edit` and made bootable by `boot`, to the sparse file `out`.
     ///
     /// `out` appears when it is whole, replacing what was there; before that nothing has a name, so an error, ^C or a
     /// power cut leaves nothing. Says how many bytes are needed if the file system of `out` has fewer. No time in it is
     /// after `epoch`.
-    pub fn pack(
-        tree: &Path,
+    pub fn write(
+        base: &mut Base,
+        edit: &Edit,
         boot: &Boot,
         layout: &Layout,
         out: &Path,
         epoch: i64,
         progress: &Progress,
     ) -> Result<Image> {
-        let stage = progress.stage("packing");
-        let used = stream::used(tree).context("measuring the tree")?;
-        let table = table(layout, &used)?;
+        let stage = progress.stage("writing");
+        let table = Table::lay_out(&layout.identity, layout.esp_size, base.index.size);
         let draft = Draft::new(out)?;
-        let needed = used.bytes + boot.esp.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>() + 64 * MIB;
+        let needed = base.used()? + boot.esp.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>() + 64 * MIB;
         check_room(draft.file(), out, needed)?;
         draft.file().set_len(table.size).context("sizing the disk file")?;
-        let root = Ext4 {
-            disk: &draft.path(),
-            start: table.partition(ROOT).start(),
-            size: table.partition(ROOT).size(),
-            uuid: layout.identity.uuid("root/ext4"),
-            hash_seed: layout.identity.uuid("root/hash-seed"),
-            epoch,
-        };
-        let tree_sha256 = root.write(tree, &used, &stage).map_err(|e| full(e, draft.file(), needed))?;
-        write_boot(draft.file(), boot, layout, &table, epoch).map_err(|e| full(e, draft.file(), needed))?;
+        let start = table.partition(ROOT).start();
+        let written = base
+            .copy(&draft.path(), start)
+            .and_then(|()| edit.apply(&draft.path(), start, epoch).context("changing the root file system"))
+            .and_then(|()| write_boot(draft.file(), boot, layout, &table, epoch));
+        written.map_err(|error| full(error, draft.file(), needed))?;
         draft.publish()?;
         stage.done(format!("{}, {} MiB", out.display(), table.size / MIB));
-        Ok(Image { root_uuid: root.uuid, tree_sha256, tree_entries: used.entries, kernel: boot.kernel.clone(), table })
+        Ok(Image {
+            root_uuid: layout.identity.uuid("root/ext4"),
+            tree_sha256: edit.digest(&base.index.tree_sha256, epoch),
+            tree_entries: edit.count(base.index.tree_entries),
+            kernel: boot.kernel.clone(),
+            table,
+        })
     }
-}
-
-fn table(layout: &Layout, used: &Used) -> Result<Table> {
-    let least = used.bytes + used.entries * 256 + 64 * MIB;
-    let root = layout.root_size.unwrap_or_else(|| ext4::size_for(used));
-    ensure!(root >= least, "the root partition is to have {root} bytes, and the tree needs {least}: make it larger");
-    Ok(Table::lay_out(&layout.identity, layout.esp_size, root))
 }
 
 /// Everything but the root; the table comes last, so that half an image has none.

@@ -2,6 +2,7 @@
 //! epoch.
 
 use crate::progress::Stage;
+use crate::tree::state::EMPTY;
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
 use sha2::{Digest, Sha256};
@@ -12,9 +13,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use tar::{Builder, EntryType, Header};
-
-/// Folders that travel empty: what is in them belongs to the running system.
-const EMPTY: [&str; 6] = ["dev", "proc", "run", "sys", "tmp", "var/tmp"];
 
 /// What a tree takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

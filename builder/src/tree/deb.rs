@@ -6,9 +6,11 @@
 //! Nothing in it is trusted: names, types and sizes are checked before anything is written.
 
 use crate::tree::root;
+use crate::tree::shelf;
 use anyhow::{Context, Result, bail, ensure};
 use deb822_fast::Paragraph;
 use fs_err::File;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -17,6 +19,8 @@ use std::path::{Path, PathBuf};
 pub struct Deb {
     /// Where the file is.
     pub path: PathBuf,
+    /// Of the file, in hexadecimal digits.
+    pub sha256: String,
     /// The control file as it stands, without the newline at its end.
     pub control: String,
     /// Every other file of control.tar, by name: md5sums, conffiles, preinst, triggers …
@@ -52,7 +56,7 @@ pub struct Entry<'a> {
 }
 
 /// What an entry is. A symbolic link's target is text, a hard link's a checked path like the entry's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     Dir,
     File,
@@ -95,7 +99,8 @@ impl Deb {
         let control = String::from_utf8(control.content).context("reading control as UTF-8")?.trim().to_owned();
         ensure!(!control.lines().any(|line| line.trim().is_empty()), "control has more than one paragraph");
         let fields = control.parse().map_err(|error| anyhow::anyhow!("control cannot be parsed: {error}"))?;
-        let deb = Deb { path: path.to_owned(), control, members, fields };
+        let sha256 = shelf::digest(&mut File::open(path)?)?;
+        let deb = Deb { path: path.to_owned(), sha256, control, members, fields };
         deb.check()?;
         Ok(deb)
     }
@@ -124,6 +129,25 @@ impl Deb {
     /// The package's name, without its architecture.
     pub fn name(&self) -> &str {
         self.field("Package")
+    }
+
+    /// When it was built: the newest time of its control members, in seconds.
+    pub fn built(&self) -> i64 {
+        self.members.values().map(|member| member.mtime).max().unwrap_or_default()
+    }
+
+    /// Whether it has a part in the initramfs: a kernel, or a package that asks for a new one when it is installed.
+    pub fn boots(&self) -> bool {
+        let asks = |member: &str| self.text(member).is_ok_and(|text| text.contains("update-initramfs"));
+        self.name().starts_with("linux-image-")
+            || self.name() == "initramfs-tools"
+            || asks("triggers")
+            || asks("postinst")
+    }
+
+    /// Its size when installed, in KiB, as its control file says.
+    pub fn installed_size(&self) -> u64 {
+        self.field("Installed-Size").parse().unwrap_or_default()
     }
 
     /// The name of its files in dpkg's info/: `name`, or `name:arch` where several architectures may be installed.

@@ -1,6 +1,7 @@
 //! What configuring packages leaves in a tree that no image may hold: identities, keys, logs, caches, backups.
 
 use crate::tree::Tree;
+use crate::tree::growth::POLICY;
 use crate::tree::root::{Attributes, is_dir};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
@@ -46,6 +47,7 @@ const EMPTIED: [&str; 4] = ["var/lib/apt/lists", "var/log", "tmp", "var/tmp"];
 const CLEARED: [&str; 3] = ["run", "tmp", "var/tmp"];
 
 pub fn finish(tree: &Tree) -> Result<()> {
+    tree.root().remove(Path::new(POLICY))?;
     for pattern in REMOVED {
         for path in matches(tree, pattern)? {
             tree.root().remove(&path)?;

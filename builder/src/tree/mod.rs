@@ -3,25 +3,36 @@
 pub mod deb;
 pub mod dpkg;
 mod finish;
+mod growth;
+pub mod layer;
 pub mod order;
 pub mod overlay;
 mod owners;
+pub mod payload;
 pub mod root;
 pub mod sandbox;
 pub mod scan;
+pub mod shelf;
+pub mod state;
 pub mod unpack;
 
-use crate::progress::{Progress, Stage, Unit};
+use crate::progress::Progress;
 use crate::tree::deb::Deb;
+use crate::tree::growth::Growth;
+use crate::tree::layer::Layer;
 use crate::tree::order::Order;
 use crate::tree::overlay::Overlay;
+use crate::tree::payload::Payloads;
 use crate::tree::root::{Attributes, Root};
 use crate::tree::sandbox::{Output, Sandbox};
-use crate::tree::unpack::{Conffiles, Unpacked, Unpacker};
+use crate::tree::shelf::Shelf;
+use crate::tree::state::State;
 use anyhow::{Context, Result, bail, ensure};
 use profiles::file::File;
 use rayon::prelude::*;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A configured root directory.
 pub struct Tree {
@@ -29,109 +40,59 @@ pub struct Tree {
     epoch: i64,
 }
 
-/// Asked by invoke-rc.d before it starts anything: 101 forbids it.
-const POLICY: &str = "usr/sbin/policy-rc.d";
+/// What a tree is made of.
+pub struct Making<'a> {
+    /// Package files that need no others.
+    pub debs: &'a [PathBuf],
+    /// Names of those that the base profile asks for: trees of several profiles share what is made of them.
+    pub first: &'a BTreeSet<String>,
+    /// The one time of the image, in seconds.
+    pub epoch: i64,
+    /// Where what is made is kept.
+    pub shelf: &'a Shelf,
+    pub progress: &'a Progress,
+}
+
+/// A tree up to the end of a stratum, as it was kept.
+#[derive(Clone)]
+pub struct Stem {
+    /// The digest of all that went into it.
+    pub key: String,
+    /// SOURCE_DATE_EPOCH of its last scripts, in seconds.
+    pub epoch: i64,
+    layers: Vec<Layer>,
+    payloads: Arc<Payloads>,
+}
+
+impl Stem {
+    /// What is in the tree at `root`, which was made of this.
+    pub fn state(&self, root: &Root) -> Result<State> {
+        State::of(root, &self.payloads)
+    }
+
+    /// Makes the tree once more, in the empty directory `root`.
+    pub fn restore(&self, root: &Path) -> Result<()> {
+        layer::restore(&Root::open(root)?, &self.layers, &self.payloads)
+    }
+}
 
 impl Tree {
-    /// Makes a tree in the empty directory `root` of package files that need no others. `epoch` (seconds) is the one
-    /// time of the image. What is switched off in every image (overlays/base) is in place before packages that are
-    /// not essential are configured. No initramfs is made: that is the caller's, once, at the end.
-    pub fn make(root: &Path, debs: &[PathBuf], epoch: i64, progress: &Progress) -> Result<Tree> {
+    /// Makes a tree in the empty directory `root`. What is switched off in every image (overlays/base) is in place before
+    /// packages that are not essential are configured. No initramfs is made: `bootable` is told as soon as all that has
+    /// a part in one is configured. Gives the tree, and its stem.
+    pub fn make(root: &Path, making: &Making, bootable: &mut dyn FnMut(Stem)) -> Result<(Tree, Stem)> {
         ensure!(
             fs_err::read_dir(root)?.next().is_none(),
             "{} is not empty; a tree is made in an empty folder",
             root.display()
         );
-        let debs = debs.par_iter().map(|path| Deb::open(path)).collect::<Result<Vec<_>>>()?;
-        let tree = Tree { root: Root::open(root)?, epoch };
-        tree.base(&debs, progress).context("making the tree")?;
-        Ok(tree)
-    }
-
-    fn base(&self, debs: &[Deb], progress: &Progress) -> Result<()> {
-        let order = Order::of(debs)?;
-        ensure!(!order.core.is_empty(), "no package among the {} given is essential", debs.len());
-        let unpacker = Unpacker::new(&self.root, debs);
-        self.core(&order.core, &unpacker, debs, progress)?;
-        self.write(POLICY, "#!/bin/sh\nexit 101\n", 0o755)?;
-        self.overlay(&Overlay::embedded("base")?, &[])?;
-        for round in &order.rounds {
-            self.round(round, &unpacker, debs, progress)?;
-        }
-        self.root.remove(Path::new(POLICY))
-    }
-
-    /// The essential packages, as debootstrap begins: unpacked before there is anything that could run a script.
-    fn core(&self, core: &[usize], unpacker: &Unpacker, debs: &[Deb], progress: &Progress) -> Result<()> {
-        // Its links (/bin -> usr/bin) are what all the others are unpacked through.
-        let (first, others): (Vec<usize>, Vec<usize>) = core.iter().partition(|at| debs[**at].name() == "base-files");
-        let stage = stage(progress, "unpacking", core, debs);
-        let mut unpacked = unpacker.unpack(&first, Conffiles::Final, &stage)?;
-        unpacked.extend(unpacker.unpack(&others, Conffiles::Final, &stage)?);
-        stage.done(format!("{} essential packages", core.len()));
-        dpkg::create(&self.root, self.epoch)?;
-        let core: Vec<usize> = first.into_iter().chain(others).collect();
-        self.before_install(&core, debs)?;
-        self.record(&core, unpacker, debs, &unpacked)?;
-        self.configure(core.len(), progress)
-    }
-
-    fn round(&self, round: &[usize], unpacker: &Unpacker, debs: &[Deb], progress: &Progress) -> Result<()> {
-        self.before_install(round, debs)?;
-        let stage = stage(progress, "unpacking", round, debs);
-        let unpacked = unpacker.unpack(round, Conffiles::New, &stage)?;
-        stage.done(format!("{} packages", round.len()));
-        self.record(round, unpacker, debs, &unpacked)?;
-        self.configure(round.len(), progress)
-    }
-
-    fn record(&self, round: &[usize], unpacker: &Unpacker, debs: &[Deb], unpacked: &[Unpacked]) -> Result<()> {
-        let packages: Vec<(&Deb, &Unpacked)> = round.iter().map(|at| &debs[*at]).zip(unpacked).collect();
-        dpkg::record(&self.root, self.epoch, &packages).context("writing dpkg's database")?;
-        for (at, paths) in unpacker.lost() {
-            dpkg::forget(&self.root, self.epoch, &debs[at], &paths)?;
-        }
-        Ok(())
-    }
-
-    /// Runs `preinst install` of each package that has one, where dpkg runs it, with what dpkg gives it.
-    fn before_install(&self, round: &[usize], debs: &[Deb]) -> Result<()> {
-        let folder = Path::new("var/lib/dpkg/tmp.ci");
-        for deb in round.iter().map(|at| &debs[*at]).filter(|deb| deb.members.contains_key("preinst")) {
-            for (name, member) in &deb.members {
-                let attributes = Attributes { uid: 0, gid: 0, mode: member.mode, mtime: member.mtime };
-                self.root.write(&folder.join(name), &member.content, attributes)?;
-            }
-            self.write("var/lib/dpkg/tmp.ci/control", &format!("{}\n", deb.control), 0o644)?;
-            let variables = [
-                ("PACKAGE", deb.name()),
-                ("PACKAGE_REFCOUNT", "1"),
-                ("ARCH", deb.field("Architecture")),
-                ("NAME", "preinst"),
-                ("DEBUG", "0"),
-            ];
-            let sandbox = self.quiet_sandbox().env("DPKG_ADMINDIR", "/var/lib/dpkg").env("DPKG_ROOT", "");
-            let sandbox = variables
-                .iter()
-                .fold(sandbox, |sandbox, (name, value)| sandbox.env(&format!("DPKG_MAINTSCRIPT_{name}"), value));
-            let run = sandbox.run(&["/var/lib/dpkg/tmp.ci/preinst", "install"]);
-            run.with_context(|| format!("preparing the installation of {}", deb.name()))?;
-            self.root.remove(folder)?;
-        }
-        Ok(())
-    }
-
-    fn configure(&self, count: usize, progress: &Progress) -> Result<()> {
-        let stage = progress.stage("configuring");
-        let dpkg = ["dpkg", "--force-confold", "--log=/dev/null", "--configure", "--pending"];
-        self.quiet_sandbox().run(&dpkg).context("configuring packages")?;
-        stage.done(format!("{count} packages"));
-        Ok(())
-    }
-
-    /// A sandbox in which kernels' and others' hooks make no initramfs. Nothing has to be taken back for that.
-    fn quiet_sandbox(&self) -> Sandbox {
-        self.sandbox().env("INITRD", "No")
+        let debs = making.debs.par_iter().map(|path| Deb::open(path)).collect::<Result<Vec<_>>>()?;
+        let order = Order::of(&debs, making.first)?;
+        ensure!(!order.strata[0].rounds[0].is_empty(), "no package among the {} given is essential", debs.len());
+        let tree = Tree { root: Root::open(root)?, epoch: making.epoch };
+        let payloads = Payloads::new(debs, making.shelf.clone(), *making.progress);
+        let stem = Growth { tree: &tree, making, order: &order, payloads }.grow(bootable).context("making the tree")?;
+        Ok((tree, stem))
     }
 
     /// A sandbox in this tree, to which files of the host can be bound.
@@ -183,15 +144,4 @@ impl Tree {
     pub fn finish(&self) -> Result<()> {
         finish::finish(self).context("cleaning the tree")
     }
-
-    fn write(&self, path: &str, content: &str, mode: u32) -> Result<()> {
-        self.root.write(Path::new(path), content.as_bytes(), Attributes { uid: 0, gid: 0, mode, mtime: self.epoch })
-    }
-}
-
-fn stage(progress: &Progress, name: &str, round: &[usize], debs: &[Deb]) -> Stage {
-    let stage = progress.stage(name);
-    let size = |at: &usize| debs[*at].path.metadata().map_or(0, |data| data.len());
-    stage.total(round.iter().map(size).sum(), Unit::Bytes);
-    stage
 }

@@ -3,19 +3,38 @@
 //! Debian promises a maintainer script little: `preinst` may rely on essential packages and on its Pre-Depends,
 //! configured. All else may be unpacked at once and configured later. So there is a core, which is unpacked with no
 //! script run, and then rounds: what others of a later round pre-depend on comes in an earlier one.
+//!
+//! Above that there are strata, each with all that its packages need in it or in those before: what is configured up to
+//! the end of one is kept, and shared by all trees that begin with the same. What changes seldom or is shared by many
+//! comes first:
+//! ```text
+//! core | of the base profile: what boots, the rest | of others: what boots, large packages, small ones
+//! ```
+//! The strata follow from the packages alone. So a tree is the same whether what is kept is used or not.
 
 use crate::tree::deb::Deb;
 use anyhow::{Result, ensure};
 use std::collections::{BTreeSet, HashMap};
 
-/// Positions of packages in the list that was given, each in exactly one place, sorted by name.
+/// Positions of packages in the list that was given, each in exactly one place.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Order {
-    /// The essential packages and all that they need.
-    pub core: Vec<usize>,
-    /// The others; each round is configured before the next is unpacked.
-    pub rounds: Vec<Vec<usize>>,
+    /// The first has the essential packages and all that they need, in one round.
+    pub strata: Vec<Stratum>,
 }
+
+/// Packages that are configured before all of the next stratum.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stratum {
+    /// Each round, sorted by name, is configured before the next is unpacked.
+    pub rounds: Vec<Vec<usize>>,
+    /// Whether one of them has a part in the initramfs.
+    pub boots: bool,
+}
+
+/// Packages of at least this size when installed (KiB) are large. To add a small one, only the small ones have to be
+/// configured again.
+const LARGE: u64 = 4096;
 
 struct Relations {
     pre: Vec<Vec<Clause>>,
@@ -28,20 +47,46 @@ type Clause = Vec<String>;
 type Set = BTreeSet<usize>;
 
 impl Order {
-    /// Orders packages by their control files. Fails if a package is given twice, or needs itself before it is there.
-    pub fn of(debs: &[Deb]) -> Result<Order> {
+    /// Orders packages by their control files; `first` are those that the base profile asks for. Fails if a package is
+    /// given twice, or needs itself before it is there.
+    pub fn of(debs: &[Deb], first: &BTreeSet<String>) -> Result<Order> {
         let relations = Relations::of(debs)?;
-        let essential = (0..debs.len()).filter(|at| debs[*at].field("Essential") == "yes").collect();
-        let core = relations.closure(&essential);
-        let rest = (0..debs.len()).filter(|at| !core.contains(at)).collect();
-        let sorted = |set: Set| {
-            let mut list: Vec<usize> = set.into_iter().collect();
-            list.sort_by_key(|at| debs[*at].name());
-            list
-        };
-        let rounds = relations.rounds(rest, debs)?;
-        Ok(Order { core: sorted(core), rounds: rounds.into_iter().map(sorted).collect() })
+        let all: Set = (0..debs.len()).collect();
+        let those = |is: &dyn Fn(&Deb) -> bool| all.iter().copied().filter(|at| is(&debs[*at])).collect::<Set>();
+        let core = relations.closure(&those(&|deb| deb.field("Essential") == "yes"));
+        let base = relations.closure(&those(&|deb| first.contains(deb.name())));
+        let boots = those(&Deb::boots);
+        let large = those(&|deb| deb.installed_size() >= LARGE);
+        let kinds = [&boots & &base, base, boots, large, all];
+        let mut strata = vec![Stratum { rounds: vec![sorted(&core, debs)], boots: false }];
+        let mut there = core;
+        for kind in kinds {
+            let set: Set = relations.closure(&kind).difference(&there).copied().collect();
+            if set.is_empty() {
+                continue;
+            }
+            let rounds = relations.rounds(set.clone(), debs)?;
+            strata.push(Stratum {
+                boots: set.iter().any(|at| debs[*at].boots()),
+                rounds: rounds.iter().map(|round| sorted(round, debs)).collect(),
+            });
+            there.extend(set);
+        }
+        Ok(Order { strata })
     }
+}
+
+impl Stratum {
+    /// All of its packages, in the order of its rounds.
+    pub fn packages(&self) -> impl Iterator<Item = usize> + '_ {
+        self.rounds.iter().flatten().copied()
+    }
+}
+
+fn sorted(set: &Set, debs: &[Deb]) -> Vec<usize> {
+    let mut list: Vec<usize> = set.iter().copied().collect();
+    list.sort_by_key(|at| debs[*at].name());
+    list
 }
 
 impl Relations {

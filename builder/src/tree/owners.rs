@@ -30,6 +30,19 @@ impl<'a> Owners<'a> {
         Owners { debs, state: Mutex::default() }
     }
 
+    /// All that is known: the package's name by canonical path.
+    pub fn all(&self) -> BTreeMap<PathBuf, String> {
+        let owners = &self.state().owners;
+        owners.iter().map(|(path, at)| (path.clone(), self.debs[*at].name().to_owned())).collect()
+    }
+
+    /// Takes over what an earlier run knew of packages that are in the list.
+    pub fn remember(&self, all: &BTreeMap<PathBuf, String>) {
+        let places: HashMap<&str, usize> = self.debs.iter().enumerate().map(|(at, deb)| (deb.name(), at)).collect();
+        let known = all.iter().filter_map(|(path, name)| Some((path.clone(), *places.get(name.as_str())?)));
+        self.state().owners.extend(known);
+    }
+
     /// Whether the package at `me` may write its file `path`, which is at `canonical`, now: no other package has it.
     /// An error names both packages if neither replaces the other.
     pub fn claim(&self, me: usize, path: &Path, canonical: PathBuf) -> Result<bool> {

@@ -8,7 +8,7 @@ use nix::sys::stat::{
     FchmodatFlags, FileStat, Mode, UtimensatFlags, fchmod, fchmodat, fstatat, futimens, mkdirat, utimensat,
 };
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, symlinkat, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, unlinkat};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -189,6 +189,18 @@ impl Place<'_> {
         fchmod(&file, Mode::from_bits_truncate(attributes.mode & 0o7777))?;
         let time = TimeSpec::new(attributes.mtime, 0);
         Ok(futimens(&file, &time, &time)?)
+    }
+
+    /// Gives an existing file, which is on the same file system, one more name here; what was here is replaced.
+    pub fn link_file(&self, from: &Path) -> Result<()> {
+        let link = || linkat(AT_FDCWD, from, &self.dir, self.name, AtFlags::empty());
+        match link() {
+            Err(Errno::EEXIST) => {
+                self.unlink()?;
+                Ok(link()?)
+            }
+            answer => Ok(answer?),
+        }
     }
 
     fn create(&self) -> Result<File, Errno> {

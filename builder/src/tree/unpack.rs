@@ -1,21 +1,21 @@
-//! Packages' files written into a tree, all packages of a round at once: each archive is decoded once and each file
-//! written once, under its final name.
+//! Packages' files put into a tree, all packages of a round at once: each file is linked from the package's payload, or
+//! copied where the tree's has other owners or is to be edited.
 //!
 //! What could depend on the order of threads waits until all archives are read, and is then done in the order of the
 //! list: the attributes of directories that several packages ship, links (another package's file must not go through
 //! a link of this round or not by chance), and files that one package replaces in another.
 
 use crate::progress::Stage;
-use crate::tree::deb::{Deb, Entry, Kind};
+use crate::tree::deb::{Deb, Kind};
 use crate::tree::dpkg::Rules;
 use crate::tree::owners::Owners;
+use crate::tree::payload::{Item, Payload, Payloads};
 use crate::tree::root::{Attributes, Root, inside, is_dir, is_link};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use md5::{Digest, Md5};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, mkdirat};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -52,6 +52,7 @@ struct Late {
 /// Unpacks rounds of packages, and remembers whose each file is.
 pub struct Unpacker<'a> {
     root: &'a Root,
+    payloads: &'a Payloads,
     debs: &'a [Deb],
     owners: Owners<'a>,
     /// Directories made in this round whose attributes are still to be set.
@@ -69,8 +70,14 @@ pub enum Conffiles {
 
 impl<'a> Unpacker<'a> {
     /// For a tree with a database in which none of these packages is unpacked yet.
-    pub fn new(root: &'a Root, debs: &'a [Deb]) -> Unpacker<'a> {
-        Unpacker { root, debs, owners: Owners::new(debs), made: Mutex::default() }
+    pub fn new(root: &'a Root, payloads: &'a Payloads) -> Unpacker<'a> {
+        let debs = &payloads.debs;
+        Unpacker { root, payloads, debs, owners: Owners::new(debs), made: Mutex::default() }
+    }
+
+    /// Whose each file is.
+    pub fn owners(&self) -> &Owners<'a> {
+        &self.owners
     }
 
     /// Unpacks the packages at `round`, largest first on all processors. The answer is in the order of `round`.
@@ -130,39 +137,35 @@ impl<'a> Unpacker<'a> {
         results.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
     }
 
-    /// Writes a package's directories and files; links are kept for later.
+    /// Puts a package's directories and files in place; links are kept for later.
     fn extract(&self, at: usize, rules: &Rules, conffiles: Conffiles) -> Result<Unpacked> {
         let deb = &self.debs[at];
+        let payload = self.payloads.get(at)?;
         let own = shipped(deb)?;
         let sums = !deb.members.contains_key("md5sums");
         let mut unpacked = Unpacked::default();
         let mut hashes = HashMap::new();
         let mut seen = HashSet::new();
-        deb.each_entry(&mut |mut entry| {
-            ensure!(
-                seen.insert(entry.path.clone()) || entry.kind == Kind::Dir,
-                "{} is in the archive twice",
-                entry.path.display()
-            );
-            let to = rules.place(&entry.path, deb.name());
-            let attributes = attributes(&entry, rules);
-            let is_conffile = own.contains(&entry.path);
-            if entry.kind == Kind::File && self.claim(at, &entry.path, &to)? {
-                let hashed = sums || (is_conffile && conffiles == Conffiles::Final);
-                let to = if is_conffile && conffiles == Conffiles::New { with_new(&to) } else { to.clone() };
-                if let Some(hash) = self.write(&to, &mut entry, attributes, hashed)? {
-                    hashes.insert(entry.path.clone(), hash);
+        for (number, item) in payload.items.iter().enumerate() {
+            seen.insert(&item.path);
+            let to = rules.place(&item.path, deb.name());
+            let attributes = attributes(item, rules);
+            let is_conffile = own.contains(&item.path);
+            if item.kind == Kind::File && self.claim(at, &item.path, &to)? {
+                let new = if is_conffile && conffiles == Conffiles::New { with_new(&to) } else { to.clone() };
+                self.put(&new, &payload, number, attributes, is_conffile)?;
+                if sums || (is_conffile && conffiles == Conffiles::Final) {
+                    hashes.insert(item.path.clone(), md5(&payload.file(number))?);
                 }
-            } else if entry.kind == Kind::Dir {
+            } else if item.kind == Kind::Dir {
                 self.make_dir(&to)?;
             }
-            if entry.kind != Kind::File {
-                unpacked.late.push(Late { path: to.clone(), kind: entry.kind, attributes });
+            if item.kind != Kind::File {
+                unpacked.late.push(Late { path: to.clone(), kind: item.kind.clone(), attributes });
             }
-            unpacked.paths.push(entry.path);
+            unpacked.paths.push(item.path.clone());
             unpacked.used.push(to);
-            Ok(())
-        })?;
+        }
         for (path, remove_on_upgrade) in deb.conffiles()? {
             if remove_on_upgrade || seen.contains(&path) {
                 let hash = hashes.get(&path).filter(|_| conffiles == Conffiles::Final).cloned();
@@ -218,31 +221,36 @@ impl<'a> Unpacker<'a> {
         self.owners.claim(me, path, canonical)
     }
 
-    fn write(&self, to: &Path, entry: &mut Entry, attributes: Attributes, hashed: bool) -> Result<Option<String>> {
-        let place = self.root.place(to)?;
-        let writing = || format!("writing {}", to.display());
-        if !hashed {
-            place.write(entry.content, attributes).with_context(writing)?;
-            return Ok(None);
-        }
-        let mut hashing = Hashing { inner: entry.content, md5: Md5::new() };
-        place.write(&mut hashing, attributes).with_context(writing)?;
-        Ok(Some(hex::encode(hashing.md5.finalize())))
+    /// Links a payload's file to its place. A conffile is copied: it is there to be edited.
+    fn put(
+        &self,
+        to: &Path,
+        payload: &Payload,
+        number: usize,
+        attributes: Attributes,
+        is_conffile: bool,
+    ) -> Result<()> {
+        let (place, item) = (self.root.place(to)?, &payload.items[number]);
+        let done = if !is_conffile && (attributes.uid, attributes.gid, attributes.mode) == (0, 0, item.mode) {
+            place.link_file(&payload.file(number))
+        } else {
+            place.write(&mut fs_err::File::open(payload.file(number))?, attributes)
+        };
+        done.with_context(|| format!("writing {}", to.display()))
     }
 
     /// Writes files over those of packages that the package at `at` replaces.
     fn write_again(&self, at: usize, paths: &BTreeSet<PathBuf>, rules: &Rules, conffiles: Conffiles) -> Result<()> {
         let deb = &self.debs[at];
         let own = shipped(deb)?;
-        deb.each_entry(&mut |mut entry| {
-            if entry.kind == Kind::File && paths.contains(&entry.path) {
-                let to = rules.place(&entry.path, deb.name());
-                let to = if own.contains(&entry.path) && conffiles == Conffiles::New { with_new(&to) } else { to };
-                let attributes = attributes(&entry, rules);
-                self.write(&to, &mut entry, attributes, false)?;
-            }
-            Ok(())
-        })
+        let payload = self.payloads.get(at)?;
+        let again = |item: &Item| item.kind == Kind::File && paths.contains(&item.path);
+        for (number, item) in payload.items.iter().enumerate().filter(|(_, item)| again(item)) {
+            let (to, is_conffile) = (rules.place(&item.path, deb.name()), own.contains(&item.path));
+            let to = if is_conffile && conffiles == Conffiles::New { with_new(&to) } else { to };
+            self.put(&to, &payload, number, attributes(item, rules), is_conffile)?;
+        }
+        Ok(())
     }
 
     fn finish(&self, at: usize, unpacked: &mut Unpacked, conffiles: Conffiles) -> Result<()> {
@@ -306,12 +314,12 @@ impl<'a> Unpacker<'a> {
     }
 }
 
-fn attributes(entry: &Entry, rules: &Rules) -> Attributes {
-    let (uid, gid, mode) = rules.overridden(&entry.path).unwrap_or_else(|| {
-        let uid = rules.user(&entry.user).unwrap_or(entry.uid);
-        (uid, rules.group(&entry.group).unwrap_or(entry.gid), entry.mode)
+fn attributes(item: &Item, rules: &Rules) -> Attributes {
+    let (uid, gid, mode) = rules.overridden(&item.path).unwrap_or_else(|| {
+        let uid = rules.user(&item.user).unwrap_or(item.uid);
+        (uid, rules.group(&item.group).unwrap_or(item.gid), item.mode)
     });
-    Attributes { uid, gid, mode, mtime: entry.mtime }
+    Attributes { uid, gid, mode, mtime: item.mtime }
 }
 
 fn shipped(deb: &Deb) -> Result<HashSet<PathBuf>> {
@@ -324,15 +332,6 @@ fn with_new(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-struct Hashing<'a> {
-    inner: &'a mut dyn Read,
-    md5: Md5,
-}
-
-impl Read for Hashing<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        self.md5.update(&buffer[..n]);
-        Ok(n)
-    }
+fn md5(path: &Path) -> Result<String> {
+    Ok(hex::encode(Md5::digest(fs_err::read(path)?)))
 }

@@ -2,12 +2,17 @@
 
 mod tools;
 
+use builder::image::base::Base;
 use builder::image::bios::Bios;
 use builder::image::boot::Boot;
+use builder::image::edit::Edit;
 use builder::image::identity::Identity;
-use builder::image::{Image, Layout};
+use builder::image::{Image, Layout, esp, ext4, grub, stream};
 use builder::progress::Progress;
-use builder::{image::esp, image::grub};
+use builder::tree::payload::Payloads;
+use builder::tree::root::Root;
+use builder::tree::shelf::Shelf;
+use builder::tree::state::State;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
@@ -68,7 +73,25 @@ fn boot(tree: &Path) -> Boot {
 }
 
 fn pack(tree: &Path, out: &Path) -> anyhow::Result<Image> {
-    Image::pack(tree, &boot(tree), &layout(), out, EPOCH, &Progress::quiet())
+    let folder = tempfile::tempdir()?;
+    let mut base = base(tree, folder.path())?;
+    write(&mut base, &Edit::default(), tree, out)
+}
+
+/// The tree's file system, in `folder`.
+fn base(tree: &Path, folder: &Path) -> anyhow::Result<Base> {
+    let size = ext4::size_for(&stream::used(tree)?);
+    Base::pack(tree, size, &layout().identity, EPOCH, folder, &Progress::quiet().stage("packing"))
+}
+
+fn write(base: &mut Base, edit: &Edit, tree: &Path, out: &Path) -> anyhow::Result<Image> {
+    Image::write(base, edit, &boot(tree), &layout(), out, EPOCH, &Progress::quiet())
+}
+
+/// What is in a tree of no packages.
+fn state(tree: &Root) -> State {
+    let shelf = Shelf::new(Path::new("/nowhere"), Path::new("/nowhere"));
+    State::of(tree, &Payloads::new(Vec::new(), shelf, Progress::quiet())).expect("looking at the tree")
 }
 
 /// Copies one partition out of an image into a file of its own.
@@ -168,16 +191,71 @@ fn the_file_system_keeps_all_that_a_file_can_be() {
 }
 
 #[test]
+fn an_edited_file_system_holds_what_the_tree_became() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, kept) = (folder.path().join("tree"), folder.path().join("kept"));
+    tree(&path);
+    fs::remove_file(path.join("srv/null")).expect("removing the device");
+    fs::create_dir_all(path.join("srv/going/deep")).expect("a folder");
+    fs::write(path.join("srv/going/deep/file"), "old").expect("writing");
+    fs::create_dir(&kept).expect("a folder");
+    let mut fresh = base(&path, &kept).expect("a file system");
+    let root = Root::open(&path).expect("opening the tree");
+    let before = state(&root);
+
+    fs::remove_dir_all(path.join("srv/going")).expect("removing");
+    fs::write(path.join("srv/untidy.new"), "a file instead of a link").expect("writing");
+    fs::rename(path.join("srv/untidy.new"), path.join("srv/untidy")).expect("renaming");
+    fs::create_dir_all(path.join("etc/a new folder")).expect("a folder");
+    let odd = path.join("etc/a new folder/with \"quotes\" and $signs");
+    fs::write(&odd, "odd\n".repeat(5000)).expect("writing");
+    chown(&odd, Some(70000), Some(80000)).expect("chown");
+    fs::set_permissions(&odd, fs::Permissions::from_mode(0o2750)).expect("chmod");
+    fs::hard_link(&odd, path.join("etc/again")).expect("a hard link");
+    xattr::set(&odd, "security.capability", &CAP_NET_RAW).expect("a capability");
+    symlink("a new folder", path.join("etc/link")).expect("a link");
+    fs::set_permissions(path.join("srv"), fs::Permissions::from_mode(0o711)).expect("chmod");
+    let edit = Edit::between(&root, &before, &state(&root)).expect("an edit");
+
+    let images = ["one.img", "two.img"].map(|name| folder.path().join(name));
+    let made = write(&mut fresh, &edit, &path, &images[0]).expect("an image");
+    fresh.save().expect("keeping the file system");
+    let mut known = Base::open(kept.clone()).expect("the one that was kept");
+    assert_eq!(write(&mut known, &edit, &path, &images[1]).expect("an image"), made);
+    says("cmp", &[text(&images[0]), text(&images[1])]);
+
+    let disk = folder.path().join("root");
+    partition(&images[0], &made, 3, &disk);
+    says("e2fsck", &["-f", "-n", text(&disk)]);
+    let shows = |question: &str, wanted: &[&str]| {
+        let said = says("debugfs", &["-R", question, text(&disk)]).split_whitespace().collect::<Vec<_>>().join(" ");
+        wanted.iter().for_each(|wanted| assert!(said.contains(wanted), "{question}: no {wanted:?} in {said}"));
+    };
+    let named = "stat \"/etc/a new folder/with \"\"quotes\"\" and $signs\"";
+    shows(named, &["Mode: 02750", "User: 70000 Group: 80000", "Size: 20000", "Links: 2", "security.capability"]);
+    shows(named, &["mtime: 0x6553f100:00000000", "crtime: 0x6553f100:00000000"]);
+    shows("stat /etc/again", &["Links: 2"]);
+    shows("stat /etc/link", &["Fast link dest: \"a new folder\""]);
+    shows("stat /srv", &["Type: directory", "Mode: 0711", "mtime: 0x6553f100"]);
+    shows("stat /srv/going", &["File not found"]);
+    shows("cat /srv/untidy", &["a file instead of a link"]);
+
+    let ext4 = fs::File::options().write(true).open(kept.join("ext4")).expect("the kept file system");
+    std::os::unix::fs::FileExt::write_at(&ext4, b"flipped", 5 << 20).expect("writing");
+    let said = format!("{:#}", write(&mut known, &edit, &path, &images[1]).expect_err("it is damaged"));
+    assert!(said.contains("its bytes from 4194304 on have the SHA-256"), "{said}");
+}
+
+#[test]
 fn an_image_that_cannot_be_made_leaves_nothing_and_the_old_one_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     let (root, out) = (folder.path().join("tree"), folder.path().join("out"));
     tree(&root);
     fs::create_dir(&out).expect("a folder");
     fs::write(out.join("disk.img"), "an older image").expect("writing");
-    let small = Layout { root_size: Some(1 << 20), ..layout() };
-    let boot = boot(&root);
-    let said =
-        Image::pack(&root, &boot, &small, &out.join("disk.img"), EPOCH, &Progress::quiet()).expect_err("too small");
+    let stage = Progress::quiet().stage("packing");
+    let small = Base::pack(&root, 1 << 20, &layout().identity, EPOCH, &out, &stage);
+    let said = small.err().expect("too small");
     assert!(said.to_string().contains("the tree needs"), "{said}");
     let library = fs::read_dir(root.join("usr/lib/x86_64-linux-gnu")).expect("the libraries").flatten();
     library.filter(|e| e.file_name().to_string_lossy().starts_with("libarchive")).for_each(|e| {

@@ -1,19 +1,24 @@
 //! What is in a tree, entry by entry: kind, mode, owners, content. Times are not in it: they
 //! are clamped when an image is packed.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use builder::tree::overlay::Overlay;
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-pub struct Listing(BTreeMap<String, String>);
+pub struct Listing {
+    entries: BTreeMap<String, String>,
+    /// Names of users and groups by number.
+    users: BTreeMap<u32, String>,
+    groups: BTreeMap<u32, String>,
+}
 
 /// Where mmdebstrap's tree differs from ours, and why. A `*` ends a beginning.
-const REASONS: [(&str, &str); 34] = [
+const REASONS: [(&str, &str); 37] = [
     ("boot/initrd.img-*", "ours is made later, once"),
     ("dev/*", "it makes device nodes; ours come from devtmpfs"),
     ("etc/.pwd.lock", "removed"),
@@ -21,10 +26,13 @@ const REASONS: [(&str, &str); 34] = [
     ("etc/apt/sources.list", "a Spec's own"),
     ("etc/apt/apt.conf.d/02autoremove-postgresql", "lists the clusters, and ours has none"),
     ("etc/fstab", "a Spec's own"),
+    ("etc/group", "numbers in the order of configuring: the same names, checked below"),
     ("etc/group-", "a backup"),
+    ("etc/gshadow", "as group"),
     ("etc/gshadow-", "a backup"),
     ("etc/hostname", "a Spec's own"),
     ("etc/machine-id", "empty in both; ours with the mode that systemd gives"),
+    ("etc/passwd", "as group"),
     ("etc/passwd-", "a backup"),
     ("etc/postgresql/17*", "a cluster"),
     ("etc/resolv.conf", "it copies the host's"),
@@ -52,7 +60,8 @@ const REASONS: [(&str, &str); 34] = [
 
 impl Listing {
     pub fn of(root: &Path) -> Result<Listing> {
-        let mut listing = Listing(BTreeMap::new());
+        let (users, groups) = (names(&root.join("etc/passwd"))?, names(&root.join("etc/group"))?);
+        let mut listing = Listing { entries: BTreeMap::new(), users, groups };
         listing.walk(root, "")?;
         Ok(listing)
     }
@@ -67,7 +76,9 @@ impl Listing {
                 kind if kind.is_file() => hex::encode(Sha256::digest(fs::read(entry.path())?)),
                 _ => String::new(),
             };
-            self.0.insert(path.clone(), format!("{:o} {}:{} {content}", data.mode(), data.uid(), data.gid()));
+            let name = |names: &BTreeMap<u32, String>, id: u32| names.get(&id).cloned().unwrap_or(id.to_string());
+            let (user, group) = (name(&self.users, data.uid()), name(&self.groups, data.gid()));
+            self.entries.insert(path.clone(), format!("{:o} {user}:{group} {content}", data.mode()));
             if data.is_dir() {
                 self.walk(root, &format!("{path}/"))?;
             }
@@ -79,14 +90,31 @@ impl Listing {
     pub fn differing(&self, other: &Listing) -> Result<Vec<String>> {
         let base = Overlay::embedded("base")?;
         let ours: HashSet<&str> = base.paths().filter_map(Path::to_str).collect();
-        let mut paths: Vec<&String> = self.0.keys().chain(other.0.keys()).collect();
+        let mut paths: Vec<&String> = self.entries.keys().chain(other.entries.keys()).collect();
         paths.sort();
         paths.dedup();
-        let unequal = paths.into_iter().filter(|path| self.0.get(*path) != other.0.get(*path));
+        let unequal = paths.into_iter().filter(|path| self.entries.get(*path) != other.entries.get(*path));
+        let accounts = |listing: &Listing| {
+            let names = |of: &BTreeMap<u32, String>| of.values().cloned().collect::<BTreeSet<_>>();
+            (names(&listing.users), names(&listing.groups))
+        };
+        ensure!(accounts(self) == accounts(other), "they have other users or groups");
         let unexplained = unequal
             .filter(|path| !ours.contains(path.as_str()) && !REASONS.iter().any(|(pattern, _)| fits(pattern, path)));
-        Ok(unexplained.map(|path| format!("{path}: {:?} and {:?}", self.0.get(path), other.0.get(path))).collect())
+        Ok(unexplained
+            .map(|path| format!("{path}: {:?} and {:?}", self.entries.get(path), other.entries.get(path)))
+            .collect())
     }
+}
+
+/// Names by number: the first and third field of each line.
+fn names(file: &Path) -> Result<BTreeMap<u32, String>> {
+    let text = fs::read_to_string(file)?;
+    let line = |line: &str| {
+        let mut fields = line.split(':');
+        Some((fields.nth(2)?.parse().ok()?, line.split(':').next()?.to_owned()))
+    };
+    Ok(text.lines().filter_map(line).collect())
 }
 
 fn fits(pattern: &str, path: &str) -> bool {
@@ -102,6 +130,6 @@ fn fits(pattern: &str, path: &str) -> bool {
 
 impl fmt::Display for Listing {
     fn fmt(&self, to: &mut fmt::Formatter) -> fmt::Result {
-        self.0.iter().try_for_each(|(path, what)| writeln!(to, "{path:?} {what}"))
+        self.entries.iter().try_for_each(|(path, what)| writeln!(to, "{path:?} {what}"))
     }
 }

@@ -1,0 +1,231 @@
+//! What configuring a stratum of packages changed in a tree, kept so that it need not be done again.
+//!
+//! ```text
+//! layers/<key>/index.json   every entry that is new or changed, every path that is gone, whose each file is
+//!              0, 1, 2 …    files that are no package's own; a package's own are in its payload
+//! ```
+//! A tree is restored from the layers of all its strata, each file made once.
+
+use crate::tree::payload::{self, Payloads};
+use crate::tree::root::{Attributes, Place, Root, is_dir};
+use crate::tree::shelf;
+use crate::tree::state::{Kind, Node, State};
+use anyhow::{Context, Result, bail, ensure};
+use fs_err as fs;
+use nix::errno::Errno;
+use nix::sys::stat::{Mode, mkdirat};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+/// One stratum's changes.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    folder: PathBuf,
+    index: Index,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Index {
+    removed: Vec<PathBuf>,
+    entries: Vec<Entry>,
+    owners: BTreeMap<PathBuf, String>,
+}
+
+/// One entry of a tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Relative to the root.
+    pub path: PathBuf,
+    pub what: What,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    /// Seconds.
+    pub mtime: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum What {
+    Dir,
+    /// A file of the layer.
+    Own {
+        number: usize,
+        sha256: String,
+        /// Its security.capability, in hexadecimal digits; empty if it has none.
+        capability: String,
+    },
+    /// A file of a package, by the package's SHA-256.
+    Payload {
+        package: String,
+        item: usize,
+    },
+    Link(PathBuf),
+    Pipe,
+    /// One more name of a file that comes before.
+    Hard(PathBuf),
+}
+
+const CAPABILITY: &str = "security.capability";
+
+impl Layer {
+    /// Copies what changed into the empty folder `folder`.
+    pub fn capture(
+        root: &Root,
+        before: &State,
+        after: &State,
+        payloads: &Payloads,
+        owners: BTreeMap<PathBuf, String>,
+        folder: &Path,
+    ) -> Result<Layer> {
+        let mut index = Index { owners, ..Index::default() };
+        let mut names: HashMap<u64, PathBuf> = HashMap::new();
+        for (path, node) in after.0.iter().filter(|(path, node)| before.0.get(*path) != Some(node)) {
+            let number = index.entries.len();
+            let what = match &node.kind {
+                Kind::Dir => What::Dir,
+                Kind::Link(target) => What::Link(target.clone()),
+                Kind::Payload(place, item) => {
+                    What::Payload { package: payloads.debs[*place].sha256.clone(), item: *item }
+                }
+                Kind::Own(inode, ..) => match names.get(inode) {
+                    Some(first) => What::Hard(first.clone()),
+                    None => {
+                        names.insert(*inode, path.clone());
+                        own(&root.path().join(path), &folder.join(number.to_string()), number)
+                            .with_context(|| format!("keeping /{}", path.display()))?
+                    }
+                },
+                Kind::Pipe => What::Pipe,
+            };
+            let Node { mode, uid, gid, mtime: (mtime, _), .. } = *node;
+            index.entries.push(Entry { path: path.clone(), what, mode, uid, gid, mtime });
+        }
+        let gone = before.0.keys().filter(|path| !after.0.contains_key(*path));
+        let stays = |path: &Path| path.as_os_str().is_empty() || after.0.contains_key(path);
+        index.removed = gone.filter(|path| path.parent().is_none_or(stays)).cloned().collect();
+        shelf::write_index(folder, &index)?;
+        Ok(Layer { folder: folder.to_owned(), index })
+    }
+
+    /// The same layer, whose folder was moved.
+    pub fn moved(self, folder: PathBuf) -> Layer {
+        Layer { folder, ..self }
+    }
+
+    /// A layer that an earlier run kept.
+    pub fn open(folder: PathBuf) -> Result<Layer> {
+        let index = shelf::read_index(&folder)?;
+        Ok(Layer { folder, index })
+    }
+
+    /// Whose each file was when the stratum was configured: names of packages by canonical path.
+    pub fn owners(&self) -> &BTreeMap<PathBuf, String> {
+        &self.index.owners
+    }
+
+    /// What is new or changed, in the order of paths.
+    pub fn entries(&self) -> &[Entry] {
+        &self.index.entries
+    }
+
+    /// Paths that are gone; what was below them is not listed.
+    pub fn removed(&self) -> &[PathBuf] {
+        &self.index.removed
+    }
+
+    /// The layer's file of this number.
+    pub fn file(&self, number: usize) -> PathBuf {
+        self.folder.join(number.to_string())
+    }
+}
+
+/// Makes the tree that `layers` led to in the empty directory `root`.
+pub fn restore(root: &Root, layers: &[Layer], payloads: &Payloads) -> Result<()> {
+    let mut all: BTreeMap<&Path, (&Layer, &Entry)> = BTreeMap::new();
+    for layer in layers {
+        for path in layer.removed() {
+            let below: Vec<&Path> = all
+                .range(path.as_path()..)
+                .map(|(path, _)| *path)
+                .take_while(|below| below.starts_with(path))
+                .collect();
+            for path in below {
+                all.remove(path);
+            }
+        }
+        all.extend(layer.entries().iter().map(|entry| (entry.path.as_path(), (layer, entry))));
+    }
+    let (dirs, rest): (Vec<_>, Vec<_>) = all.values().partition(|(_, entry)| entry.what == What::Dir);
+    for (_, entry) in &dirs {
+        make_dir(&root.place(&entry.path)?).with_context(|| format!("restoring /{}", entry.path.display()))?;
+    }
+    let (hard, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(_, entry)| matches!(entry.what, What::Hard(_)));
+    // Folder by folder: each is opened once, and threads do not wait for each other's.
+    let mut folders: BTreeMap<Option<&Path>, Vec<(&Layer, &Entry)>> = BTreeMap::new();
+    for (layer, entry) in rest {
+        folders.entry(entry.path.parent()).or_default().push((layer, entry));
+    }
+    folders.into_par_iter().try_for_each(|(folder, entries)| -> Result<()> {
+        let folder = root.dir(folder.unwrap_or(Path::new("")))?;
+        entries.into_iter().try_for_each(|(layer, entry)| {
+            let name = entry.path.file_name().unwrap_or_default();
+            let place = Place { dir: folder.try_clone()?, name };
+            make(&place, layer, entry, payloads).with_context(|| format!("restoring /{}", entry.path.display()))
+        })
+    })?;
+    for (_, entry) in hard {
+        let What::Hard(first) = &entry.what else { continue };
+        root.place(&entry.path)?.link_file(&root.place(first)?.held())?;
+    }
+    for (_, entry) in dirs.into_iter().rev() {
+        root.place(&entry.path)?.dress(attributes(entry))?;
+    }
+    Ok(())
+}
+
+fn make_dir(place: &Place) -> Result<()> {
+    match mkdirat(&place.dir, place.name, Mode::from_bits_truncate(0o700)) {
+        Err(Errno::EEXIST) if place.stat()?.is_some_and(|stat| is_dir(&stat)) => Ok(()),
+        answer => Ok(answer?),
+    }
+}
+
+fn make(place: &Place, layer: &Layer, entry: &Entry, payloads: &Payloads) -> Result<()> {
+    match &entry.what {
+        What::Own { number, sha256, capability } => {
+            let content = fs::read(layer.file(*number))?;
+            let seen = hex::encode(Sha256::digest(&content));
+            ensure!(seen == *sha256, "what was kept of it has the SHA-256 {seen}: wanted {sha256}");
+            place.write(&mut &content[..], attributes(entry))?;
+            if !capability.is_empty() {
+                xattr::set(place.held(), CAPABILITY, &hex::decode(capability)?)?;
+            }
+            Ok(())
+        }
+        What::Payload { package, item } => {
+            let Some(at) = payloads.place(package) else { bail!("its package {package} is not among those given") };
+            place.link_file(&payloads.get(at)?.file(*item))
+        }
+        What::Link(target) => place.link_to(target.as_os_str(), attributes(entry)),
+        What::Pipe => {
+            nix::unistd::mkfifo(&place.held(), Mode::from_bits_truncate(0o600))?;
+            place.dress(attributes(entry))
+        }
+        // Made before all else, and after it.
+        What::Dir | What::Hard(_) => Ok(()),
+    }
+}
+
+fn attributes(entry: &Entry) -> Attributes {
+    Attributes { uid: entry.uid, gid: entry.gid, mode: entry.mode, mtime: entry.mtime }
+}
+
+/// Copies a file of the tree into the layer.
+fn own(from: &Path, to: &Path, number: usize) -> Result<What> {
+    let capability = xattr::get(from, CAPABILITY)?.map(hex::encode).unwrap_or_default();
+    let (_, sha256) = payload::write(to, &mut fs::File::open(from)?, 0o600, 0)?;
+    Ok(What::Own { number, sha256, capability })
+}
