@@ -41,21 +41,7 @@ pub enum Command {
     /// Show the merged Spec of a node or profile, as a machine will read it.
     Spec(Subject),
     /// Build a bootable image.
-    Build {
-        #[command(flatten)]
-        subject: Subject,
-        /// The raw image's file, and so where the others are. Default: NAME.img in this folder.
-        #[arg(long, value_name = "FILE")]
-        out: Option<PathBuf>,
-        /// What is made of it, one or several: raw, zst (NAME.img.zst and its block map for bmaptool), qcow2.
-        #[arg(long, value_enum, value_delimiter = ',', default_value = "raw", value_name = "FORMAT")]
-        format: Vec<Format>,
-        /// Do not sign, though the fleet has a key for that.
-        #[arg(long)]
-        unsigned: bool,
-        #[command(flatten)]
-        opener: Opener,
-    },
+    Build(Build),
     /// Check that an image is what the fleet built and signed, and whole. Exit code 3 if it is not.
     Verify {
         /// The image: raw, .zst or .qcow2. What was written with it lies beside it.
@@ -88,6 +74,26 @@ pub enum Command {
     Clean,
 }
 
+/// What is built, and what is made of it.
+#[derive(Args)]
+pub struct Build {
+    #[command(flatten)]
+    pub subject: Subject,
+    /// The raw image's file, and so where the others are. Default: NAME.img in this folder.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// What is made of it, one or several: raw, zst (NAME.img.zst and its block map for bmaptool), qcow2.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "raw", value_name = "FORMAT")]
+    pub format: Vec<Format>,
+    /// Do not sign, though the fleet has a key for that.
+    #[arg(long)]
+    pub unsigned: bool,
+    /// Your private key, which opens the fleet's secrets: of ssh (ed25519), or what age-keygen wrote.
+    /// Default: ~/.ssh/id_ed25519.
+    #[arg(long, value_name = "FILE", env = "MIMG_IDENTITY")]
+    pub identity: Option<PathBuf>,
+}
+
 /// What is done with secrets.
 #[derive(Subcommand)]
 pub enum Secrets {
@@ -101,14 +107,6 @@ pub enum Secrets {
         #[arg(long, value_name = "KEY")]
         offline_recipient: Option<String>,
     },
-}
-
-/// Whose private key opens the fleet's secrets.
-#[derive(Args, Clone)]
-pub struct Opener {
-    /// Your private key: of ssh (ed25519), or what age-keygen wrote. Default: ~/.ssh/id_ed25519.
-    #[arg(long, value_name = "FILE", env = "MIMG_IDENTITY")]
-    pub identity: Option<PathBuf>,
 }
 
 /// What an image or Spec is made of: one profile, or one node of the fleet.

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use builder::build::{Order, build};
-use builder::cli::{Cli, Command, Opener, Secrets, Subject};
+use builder::cli::{Build, Cli, Command, Secrets, Subject};
 use builder::image::manifest::Manifest;
 use builder::progress::Progress;
 use builder::publish::place::Place;
@@ -57,10 +57,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             print!("{}", spec.json());
             Ok(ExitCode::SUCCESS)
         }),
-        Command::Build { subject, out, format, unsigned, opener } => {
-            let key = if *unsigned { None } else { signing_key(cli, opener)? };
-            build_image(cli, subject, out.as_deref(), format, key.as_ref())
-        }
+        Command::Build(build) => build_image(cli, build),
         Command::Verify { image, key } => verify_image(cli, image, key.as_deref()),
         Command::Secrets { what: Secrets::Init { recipient, offline_recipient } } => {
             init_secrets(cli, recipient, offline_recipient.as_deref())
@@ -158,47 +155,42 @@ fn list(cli: &Cli) -> Result<ExitCode> {
     })
 }
 
-/// The key that signs what is built; `None` where the fleet has none. Asks for a passphrase before the build, not after.
-fn signing_key(cli: &Cli, opener: &Opener) -> Result<Option<SigningKey>> {
-    let Some(fleet) = fleet_folder(cli) else { return Ok(None) };
-    let Some(store) = Store::open(&fleet)? else {
-        eprintln!("note: the image will not be signed: the fleet has no key for that; `mimg secrets init` makes one");
-        return Ok(None);
-    };
-    let identity = Identity::open(opener.identity.as_deref())?;
-    let key = store.signing_key(&identity).context("opening the key that signs (--unsigned builds without)")?;
-    Ok(Some(key))
-}
-
-fn build_image(
-    cli: &Cli,
-    subject: &Subject,
-    out: Option<&Path>,
-    formats: &[Format],
-    key: Option<&SigningKey>,
-) -> Result<ExitCode> {
-    with_spec(cli, subject, |spec, archive| {
-        let default = PathBuf::from(format!("{}.img", subject.name()));
-        let place = Place::new(out.unwrap_or(&default));
-        let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
-        let publication = Publication { place: &place, formats, key, workers };
-        publication.check()?;
+fn build_image(cli: &Cli, wish: &Build) -> Result<ExitCode> {
+    with_spec(cli, &wish.subject, |spec, archive| {
+        let default = PathBuf::from(format!("{}.img", wish.subject.name()));
+        let place = Place::new(wish.out.as_ref().unwrap_or(&default));
+        Publication::check(&place, &wish.format)?;
+        let key = if wish.unsigned { None } else { signing_key(cli, wish.identity.as_deref())? };
+        let publication = Publication { place: &place, formats: &wish.format, key: key.as_ref(), workers: workers() };
         sandbox::become_root()?;
         let manifest = publish(cli, &spec, &archive, &publication)?;
         if cli.json {
             print_json(&manifest)?;
-        } else {
-            publication.images().iter().for_each(|image| println!("{}", image.display()));
-            if formats.contains(&Format::Raw) {
-                eprintln!(
-                    "Write it to a disk or stick, or try it first: mimg test {} --image {}",
-                    argument(subject),
-                    place.raw().display()
-                );
-            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        publication.images().iter().for_each(|image| println!("{}", image.display()));
+        if key.is_none() && !wish.unsigned {
+            eprintln!("Not signed: there is no fleet with a key for that. `mimg secrets init` makes one.");
+        }
+        if wish.format.contains(&Format::Raw) {
+            let (what, raw) = (argument(&wish.subject), place.raw().display());
+            eprintln!("Write it to a disk or stick, or try it first: mimg test {what} --image {raw}");
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// How many threads compress.
+fn workers() -> u32 {
+    std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1))
+}
+
+/// The key that signs what is built; `None` where the fleet has none. Asks for a passphrase before the build, not after.
+fn signing_key(cli: &Cli, identity: Option<&Path>) -> Result<Option<SigningKey>> {
+    let store = fleet_folder(cli).map(|fleet| Store::open(&fleet)).transpose()?.flatten();
+    let Some(store) = store else { return Ok(None) };
+    let identity = Identity::open(identity)?;
+    Ok(Some(store.signing_key(&identity).context("opening the key that signs (--unsigned builds without)")?))
 }
 
 /// Builds the image, and makes of it what is to leave the house.

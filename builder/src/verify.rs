@@ -6,6 +6,7 @@ use crate::publish::signature::{Forged, PublicKey, Signature};
 use crate::publish::sums::{Sums, digest};
 use anyhow::{Context, Result, ensure};
 use fs_err as fs;
+use profiles::problem::{Problem, Problems};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -46,11 +47,11 @@ pub fn verify(image: &Path, key: Option<&PublicKey>) -> Result<Verification> {
     let place = Place::of(image);
     let mut found = Verification { signed_by: None, files: Vec::new(), absent: Vec::new() };
     let signature = small(&place.signature())?;
-    ensure!(
-        key.is_some() || signature.is_none(),
-        "{} is signed, and there is no key to check that with: name the fleet with --fleet, or its signing.pub with --key",
-        image.display()
-    );
+    if key.is_none() && signature.is_some() {
+        let saw = format!("{} is signed, and there is no key to check that with", image.display());
+        let cure = "name the fleet's folder with --fleet, or its signing.pub with --key";
+        return Err(Problems(vec![Problem::of_none(saw, "the public key of whoever built it", cure)]).into());
+    }
     let Some(text) = small(&place.sums())? else {
         found.add(&place.sums(), Some("missing".to_owned()));
         return Ok(found);

@@ -140,7 +140,8 @@ mod tests {
 
     #[test]
     fn how_the_bytes_are_handed_over_changes_nothing() {
-        let image: Vec<u8> = (0..20 * B).map(|at| if (at / B).is_multiple_of(3) { 0 } else { (at % 251) as u8 }).collect();
+        let image: Vec<u8> =
+            (0..20 * B).map(|at| if (at / B).is_multiple_of(3) { 0 } else { (at % 251) as u8 }).collect();
         let map = |step: usize| {
             let mut mapping = Mapping::new(vec![0..10 * BLOCK, 10 * BLOCK..20 * BLOCK]);
             image.chunks(step).for_each(|chunk| mapping.take(chunk));

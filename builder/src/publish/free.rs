@@ -68,11 +68,7 @@ impl Volume<'_> {
         for (group, descriptor) in (0..).zip(table.chunks_exact(usize::try_from(ext4.descriptor)?)) {
             let blocks = ext4.blocks_of(group);
             if u16_at(descriptor, 0x12) & BLOCK_UNINIT != 0 {
-                // Its bitmap was never written. All of it is free or it holds tables, which are not worth telling apart.
-                let count = u16_at(descriptor, 0xc) | ext4.high(descriptor, 0x2c, u16_at) << 16;
-                if count == blocks.end - blocks.start {
-                    free.add(blocks.start * ext4.block..blocks.end * ext4.block);
-                }
+                free.add(ext4.unbegun(descriptor, &blocks));
                 continue;
             }
             let bitmap = u32_at(descriptor, 0) | ext4.high(descriptor, 0x20, u32_at) << 32;
@@ -153,6 +149,16 @@ impl Ext4 {
     fn blocks_of(&self, group: u64) -> Range<u64> {
         let start = self.first + group * self.per_group;
         start..(start + self.per_group).min(self.blocks)
+    }
+
+    /// What is free of a group whose bitmap was never written, in bytes: nothing is in use but copies of the superblock and
+    /// of the descriptors at its start. Should it have tables of its own, nothing is taken for free.
+    fn unbegun(&self, descriptor: &[u8], blocks: &Range<u64>) -> Range<u64> {
+        let table = |(low, high)| u32_at(descriptor, low) | self.high(descriptor, high, u32_at) << 32;
+        let own = [(0x0, 0x20), (0x4, 0x24), (0x8, 0x28)].into_iter().map(table).any(|place| blocks.contains(&place));
+        let count = u16_at(descriptor, 0xc) | self.high(descriptor, 0x2c, u16_at) << 16;
+        let count = if own { 0 } else { count.min(blocks.end - blocks.start) };
+        (blocks.end - count) * self.block..blocks.end * self.block
     }
 
     /// The upper half of a number, where descriptors are long enough to have one.

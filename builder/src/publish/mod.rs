@@ -28,7 +28,7 @@ use fs_err as fs;
 use profiles::problem::{Problem, Problems};
 use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -54,17 +54,17 @@ pub struct Publication<'a> {
 }
 
 impl Publication<'_> {
-    /// Says beforehand what would be missed after minutes of building.
-    pub fn check(&self) -> Result<()> {
-        let raw = self.place.raw();
+    /// Says before a build of minutes what would be missed after it.
+    pub fn check(place: &Place, formats: &[Format]) -> Result<()> {
+        let raw = place.raw();
         let end = raw.extension().unwrap_or_default();
-        if ["zst", "qcow2", "bmap"].iter().any(|other| end == *other) {
+        if ["zst", "qcow2"].iter().any(|other| end == *other) {
             let saw = format!("--out {}", raw.display());
             let cure = format!("write --out {} --format {}", raw.with_extension("img").display(), end.display());
             let wanted = "the name of the raw image, from which the others are made";
             return Err(Problems(vec![Problem::of_none(saw, wanted, cure)]).into());
         }
-        if self.has(Format::Qcow2) {
+        if formats.contains(&Format::Qcow2) {
             qcow2::check()?;
         }
         Ok(())
@@ -168,17 +168,17 @@ impl Publication<'_> {
 }
 
 /// Hands over the whole of a disk, whole blocks at a time.
-fn each(mut disk: &File, stage: &Stage, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+fn each(disk: &File, stage: &Stage, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let mut buffer = vec![0; 1024 * usize::try_from(BLOCK)?];
     let size = disk.metadata().context("asking for the image's size")?.len();
     stage.total(size, Unit::Bytes);
-    let mut left = size;
-    while left > 0 {
-        let length = left.min(buffer.len() as u64) as usize;
-        disk.read_exact(&mut buffer[..length]).context("reading the image")?;
+    let mut at = 0;
+    while at < size {
+        let length = usize::try_from((size - at).min(buffer.len() as u64))?;
+        disk.read_exact_at(&mut buffer[..length], at).context("reading the image")?;
         take(&buffer[..length])?;
         stage.add(length as u64);
-        left -= length as u64;
+        at += length as u64;
     }
     Ok(())
 }
