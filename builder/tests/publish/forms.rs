@@ -80,9 +80,7 @@ fn bmaptool_and_qemu_read_the_very_image() {
 fn a_disk_that_held_something_else_holds_whole_file_systems_after_a_copy_by_the_map() {
     let folder = tempfile::tempdir().expect("a folder");
     let raw = folder.path().join("small.img");
-    let (Some(bmaptool), Some(debugfs)) = (find("bmaptool", "bmap-tools"), find("debugfs", "e2fsprogs")) else {
-        return;
-    };
+    let Some(debugfs) = find("debugfs", "e2fsprogs") else { return };
     let (Some(e2fsck), Some(fsck)) = (find("e2fsck", "e2fsprogs"), find("fsck.fat", "dosfstools")) else { return };
     let Some(manifest) = disk::make(&raw, 24) else { return };
     publish(&raw, &manifest, 2);
