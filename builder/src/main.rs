@@ -117,21 +117,26 @@ fn init(cli: &Cli, dir: &Path) -> Result<ExitCode> {
 }
 
 fn check(cli: &Cli) -> Result<ExitCode> {
-    with_fleet(cli, |fleet| {
+    let secrets = fleet_folder(cli).map(|folder| secrets::check::check(&folder)).transpose()?.unwrap_or_default();
+    let checked = with_fleet(cli, |fleet| {
         for profile in fleet.profiles() {
             fleet.profile(profile)?;
         }
-        let secrets = fleet_folder(cli).map(|folder| secrets::check::check(&folder)).transpose()?;
-        Problems(secrets.unwrap_or_default()).or(())?;
-        let nodes: Vec<&str> = fleet.nodes().collect();
-        if cli.json {
-            print_json(&Vec::<Problem>::new())?;
-        } else {
-            let name = fleet.root().map_or("the catalog".to_owned(), |root| format!("fleet {}", root.fleet.name));
-            println!("{name}: no problems; nodes: {}, profiles: {}", nodes.len(), fleet.profiles().len());
-        }
-        Ok(ExitCode::SUCCESS)
-    })
+        let name = fleet.root().map_or("the catalog".to_owned(), |root| format!("fleet {}", root.fleet.name));
+        Ok(format!("{name}: no problems; nodes: {}, profiles: {}", fleet.nodes().count(), fleet.profiles().len()))
+    });
+    let summary = match checked.map_err(|error| error.downcast::<Problems>()) {
+        Ok(summary) => Problems(secrets).or(summary)?,
+        // All that is wrong is told at once.
+        Err(Ok(Problems(others))) => return Err(Problems([others, secrets].concat()).into()),
+        Err(Err(error)) => return Err(error),
+    };
+    if cli.json {
+        print_json(&Vec::<Problem>::new())?;
+    } else {
+        println!("{summary}");
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 #[derive(Serialize)]
@@ -231,9 +236,9 @@ fn verify_image(cli: &Cli, image: &Path, key: Option<&Path>) -> Result<ExitCode>
         }
         found.absent.iter().for_each(|file| println!("{file:<32} not here"));
         match &found.signed_by {
-            Some(id) => eprintln!("signed by key {id}"),
-            None if key.is_none() => {
-                eprintln!("note: nobody signed it: whoever could change it could change its digests too")
+            Some(id) => eprintln!("Its digests are signed by key {id}."),
+            None if key.is_none() && found.holds() => {
+                eprintln!("Nobody signed it: whoever could change it could change its digests too.");
             }
             None => {}
         }
@@ -246,7 +251,12 @@ fn verifying_key(cli: &Cli, named: Option<&Path>) -> Result<Option<PublicKey>> {
     let of_fleet = fleet_folder(cli).map(|fleet| fleet.join(secrets::FOLDER).join(secrets::SIGNING_PUBLIC));
     let of_fleet = of_fleet.map(|path| secrets::public_key(&path)).transpose()?.flatten();
     let Some(path) = named else { return Ok(of_fleet) };
-    let key = secrets::public_key(path)?.with_context(|| format!("there is no {}", path.display()))?;
+    let Some(key) = secrets::public_key(path)? else {
+        let saw = format!("there is no {}", path.display());
+        return Err(
+            Problems(vec![Problem::of_none(saw, "a public key of minisign", "name its file with --key")]).into()
+        );
+    };
     if let Some(ours) = of_fleet.filter(|ours| *ours != key) {
         let saw = format!("{} is key {}, and not of this fleet", path.display(), key.id());
         let wanted = format!("the fleet's own, {}", ours.id());

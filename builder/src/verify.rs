@@ -53,7 +53,10 @@ pub fn verify(image: &Path, key: Option<&PublicKey>) -> Result<Verification> {
         return Err(Problems(vec![Problem::of_none(saw, "the public key of whoever built it", cure)]).into());
     }
     let Some(text) = small(&place.sums())? else {
-        found.add(&place.sums(), Some("missing".to_owned()));
+        found.add(&place.sums(), Some("missing: a build writes it beside the image".to_owned()));
+        if !image.exists() {
+            found.add(image, Some("missing".to_owned()));
+        }
         return Ok(found);
     };
     if let Some(key) = key {

@@ -349,6 +349,10 @@ fn check_tells_what_is_missing_halved_or_in_the_clear() {
         fs::remove_file(path).expect("it");
     }
     assert!(home.mimg(&["check", "--fleet", "home"]).status.success());
+    // Together with what else is wrong in the fleet.
+    fs::write(home.path("home/secrets/plain"), "in the clear").expect("it");
+    fs::write(home.path("home/nodes/eccles.toml"), "profiles = [\"nuc\"]\npackges = []\n").expect("it");
+    assert!(refused("secrets/plain is not encrypted by age").contains("did you mean `packages`?"));
 }
 
 #[test]

@@ -27,7 +27,13 @@ const GRUB: &str = "grub-pc-bin";
 /// The document as it stands in its file, of the image called `name`.
 pub fn sbom(name: &str, manifest: &Manifest, loader: Option<&Loader>) -> Result<String> {
     let created = Timestamp::from_second(manifest.epoch).context("reading the image's date")?;
-    let mut packages = vec![package(IMAGE, name, &manifest.spec[..12], &manifest.disk_sha256, "OPERATING-SYSTEM")];
+    let mut packages = vec![package(
+        IMAGE,
+        name,
+        manifest.spec.get(..12).unwrap_or(&manifest.spec),
+        &manifest.disk_sha256,
+        "OPERATING-SYSTEM",
+    )];
     let mut firstboot =
         package(FIRSTBOOT, "firstboot", &manifest.firstboot.version, &manifest.firstboot.sha256, "APPLICATION");
     firstboot["licenseDeclared"] = "MIT OR Apache-2.0".into();
