@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 /// firstboot as build.rs compiled it.
-const FIRSTBOOT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/firstboot"));
+pub const FIRSTBOOT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/firstboot"));
 
 /// What is built, of what, and where to.
 pub struct Order<'a> {

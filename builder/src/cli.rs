@@ -1,5 +1,6 @@
 //! The words of the command line. What each command does is in `main.rs` and the modules that it names.
 
+use crate::publish::Format;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -40,12 +41,19 @@ pub enum Command {
     /// Show the merged Spec of a node or profile, as a machine will read it.
     Spec(Subject),
     /// Build a bootable image.
-    Build {
-        #[command(flatten)]
-        subject: Subject,
-        /// The image's file. Default: NAME.img in this folder. A manifest is written beside it.
+    Build(Build),
+    /// Check that an image is what the fleet built and signed, and whole. Exit code 3 if it is not.
+    Verify {
+        /// The image: raw, .zst or .qcow2. What was written with it lies beside it.
+        image: PathBuf,
+        /// The public key that must have signed it. Default: secrets/signing.pub of the fleet.
         #[arg(long, value_name = "FILE")]
-        out: Option<PathBuf>,
+        key: Option<PathBuf>,
+    },
+    /// Keep the fleet's secrets.
+    Secrets {
+        #[command(subcommand)]
+        what: Secrets,
     },
     /// Write a node's seed: a small medium, labelled MIMG-SEED, that makes a waiting machine that node.
     Seed {
@@ -64,6 +72,41 @@ pub enum Command {
     },
     /// Empty the cache: downloads, and what killed runs left behind.
     Clean,
+}
+
+/// What is built, and what is made of it.
+#[derive(Args)]
+pub struct Build {
+    #[command(flatten)]
+    pub subject: Subject,
+    /// The raw image's file, and so where the others are. Default: NAME.img in this folder.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// What is made of it, one or several: raw, zst (NAME.img.zst and its block map for bmaptool), qcow2.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "raw", value_name = "FORMAT")]
+    pub format: Vec<Format>,
+    /// Do not sign, though the fleet has a key for that.
+    #[arg(long)]
+    pub unsigned: bool,
+    /// Your private key, which opens the fleet's secrets: of ssh (ed25519), or what age-keygen wrote.
+    /// Default: ~/.ssh/id_ed25519.
+    #[arg(long, value_name = "FILE", env = "MIMG_IDENTITY")]
+    pub identity: Option<PathBuf>,
+}
+
+/// What is done with secrets.
+#[derive(Subcommand)]
+pub enum Secrets {
+    /// Make secrets/ in the fleet: who can open secrets, and the key that signs images. What is there is not changed.
+    Init {
+        /// An administrator's public key (ssh-ed25519 … or age1…), or a file with it; may be repeated.
+        /// Default: the ssh keys of those users of fleet.toml who have `sudo = true`.
+        #[arg(long, value_name = "KEY")]
+        recipient: Vec<String>,
+        /// One more public key, whose private half is kept where a fire or a thief does not get at both.
+        #[arg(long, value_name = "KEY")]
+        offline_recipient: Option<String>,
+    },
 }
 
 /// What an image or Spec is made of: one profile, or one node of the fleet.

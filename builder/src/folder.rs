@@ -109,7 +109,8 @@ timezone = "Etc/UTC"
 # name = "nginx.service"
 "#;
 
-const IGNORE: &str = "*.img\n*.img.*\n*.part\n*.qcow2\n*.seed\n";
+const IGNORE: &str =
+    "*.img\n*.img.*\n*.part\n*.qcow2\n*.seed\n*.manifest.json\n*.spdx.json\n*.SHA256SUMS\n*.SHA256SUMS.minisig\n";
 
 #[cfg(test)]
 mod tests {

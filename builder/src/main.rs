@@ -2,9 +2,15 @@
 
 use anyhow::{Context, Result, bail};
 use builder::build::{Order, build};
-use builder::cli::{Cli, Command, Subject};
+use builder::cli::{Build, Cli, Command, Secrets, Subject};
+use builder::image::manifest::Manifest;
 use builder::progress::Progress;
-use builder::{folder, image::fat, tree::sandbox, vm::trial};
+use builder::publish::place::Place;
+use builder::publish::signature::{PublicKey, SigningKey};
+use builder::publish::{Format, Publication};
+use builder::secrets::{self, Store, identity::Identity};
+use builder::work::Work;
+use builder::{folder, image::fat, tree::sandbox, verify, vm::trial};
 use clap::Parser;
 use profiles::fleet::{Archive, Fleet};
 use profiles::part::SEED_LABEL;
@@ -51,7 +57,11 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             print!("{}", spec.json());
             Ok(ExitCode::SUCCESS)
         }),
-        Command::Build { subject, out } => build_image(cli, subject, out.as_deref()),
+        Command::Build(build) => build_image(cli, build),
+        Command::Verify { image, key } => verify_image(cli, image, key.as_deref()),
+        Command::Secrets { what: Secrets::Init { recipient, offline_recipient } } => {
+            init_secrets(cli, recipient, offline_recipient.as_deref())
+        }
         Command::Seed { node, out } => seed(cli, node, out),
         Command::Test { subject, image } => test(cli, subject, image.as_deref()),
         Command::Clean => clean(cli),
@@ -107,19 +117,26 @@ fn init(cli: &Cli, dir: &Path) -> Result<ExitCode> {
 }
 
 fn check(cli: &Cli) -> Result<ExitCode> {
-    with_fleet(cli, |fleet| {
+    let secrets = fleet_folder(cli).map(|folder| secrets::check::check(&folder)).transpose()?.unwrap_or_default();
+    let checked = with_fleet(cli, |fleet| {
         for profile in fleet.profiles() {
             fleet.profile(profile)?;
         }
-        let nodes: Vec<&str> = fleet.nodes().collect();
-        if cli.json {
-            print_json(&Vec::<Problem>::new())?;
-        } else {
-            let name = fleet.root().map_or("the catalog".to_owned(), |root| format!("fleet {}", root.fleet.name));
-            println!("{name}: no problems; nodes: {}, profiles: {}", nodes.len(), fleet.profiles().len());
-        }
-        Ok(ExitCode::SUCCESS)
-    })
+        let name = fleet.root().map_or("the catalog".to_owned(), |root| format!("fleet {}", root.fleet.name));
+        Ok(format!("{name}: no problems; nodes: {}, profiles: {}", fleet.nodes().count(), fleet.profiles().len()))
+    });
+    let summary = match checked.map_err(|error| error.downcast::<Problems>()) {
+        Ok(summary) => Problems(secrets).or(summary)?,
+        // All that is wrong is told at once.
+        Err(Ok(Problems(others))) => return Err(Problems([others, secrets].concat()).into()),
+        Err(Err(error)) => return Err(error),
+    };
+    if cli.json {
+        print_json(&Vec::<Problem>::new())?;
+    } else {
+        println!("{summary}");
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 #[derive(Serialize)]
@@ -143,24 +160,56 @@ fn list(cli: &Cli) -> Result<ExitCode> {
     })
 }
 
-fn build_image(cli: &Cli, subject: &Subject, out: Option<&Path>) -> Result<ExitCode> {
-    with_spec(cli, subject, |spec, archive| {
+fn build_image(cli: &Cli, wish: &Build) -> Result<ExitCode> {
+    with_spec(cli, &wish.subject, |spec, archive| {
+        let default = PathBuf::from(format!("{}.img", wish.subject.name()));
+        let place = Place::new(wish.out.as_ref().unwrap_or(&default));
+        Publication::check(&place, &wish.format)?;
+        let key = if wish.unsigned { None } else { signing_key(cli, wish.identity.as_deref())? };
+        let publication = Publication { place: &place, formats: &wish.format, key: key.as_ref(), workers: workers() };
         sandbox::become_root()?;
-        let default = PathBuf::from(format!("{}.img", subject.name()));
-        let out = out.unwrap_or(&default);
-        let manifest = build_to(cli, &spec, &archive, out)?;
+        let manifest = publish(cli, &spec, &archive, &publication)?;
         if cli.json {
             print_json(&manifest)?;
-        } else {
-            println!("{}", out.display());
-            eprintln!(
-                "Write it to a disk or stick, or try it first: mimg test {} --image {}",
-                argument(subject),
-                out.display()
-            );
+            return Ok(ExitCode::SUCCESS);
+        }
+        publication.images().iter().for_each(|image| println!("{}", image.display()));
+        if key.is_none() && !wish.unsigned {
+            eprintln!("Not signed: there is no fleet with a key for that. `mimg secrets init` makes one.");
+        }
+        if wish.format.contains(&Format::Raw) {
+            let (what, raw) = (argument(&wish.subject), place.raw().display());
+            eprintln!("Write it to a disk or stick, or try it first: mimg test {what} --image {raw}");
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// How many threads compress.
+fn workers() -> u32 {
+    std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1))
+}
+
+/// The key that signs what is built; `None` where the fleet has none. Asks for a passphrase before the build, not after.
+fn signing_key(cli: &Cli, identity: Option<&Path>) -> Result<Option<SigningKey>> {
+    let store = fleet_folder(cli).map(|fleet| Store::open(&fleet)).transpose()?.flatten();
+    let Some(store) = store else { return Ok(None) };
+    let identity = Identity::open(identity)?;
+    Ok(Some(store.signing_key(&identity).context("opening the key that signs (--unsigned builds without)")?))
+}
+
+/// Builds the image, and makes of it what is to leave the house.
+fn publish(cli: &Cli, spec: &Spec, archive: &Archive, publication: &Publication) -> Result<Manifest> {
+    let progress = Progress::to_stderr();
+    if publication.formats.contains(&Format::Raw) {
+        let manifest = build_to(cli, spec, archive, publication.place.raw())?;
+        return publication.write(publication.place.raw(), manifest, &progress);
+    }
+    // Nobody asked for the raw image: it lies with the work in progress, and goes with it however the run ends.
+    let work = Work::in_cache(&cache(cli)?)?;
+    let raw = work.path().join("image");
+    let manifest = build_to(cli, spec, archive, &raw)?;
+    publication.write(&raw, manifest, &progress)
 }
 
 fn argument(subject: &Subject) -> String {
@@ -168,15 +217,85 @@ fn argument(subject: &Subject) -> String {
     format!("{kind} {}", subject.name())
 }
 
-/// Builds to `out`, and writes the manifest beside it.
-fn build_to(cli: &Cli, spec: &Spec, archive: &Archive, out: &Path) -> Result<builder::image::manifest::Manifest> {
+/// Builds the raw image `out`.
+fn build_to(cli: &Cli, spec: &Spec, archive: &Archive, out: &Path) -> Result<Manifest> {
     let overlays = fleet_folder(cli).map(|folder| folder.join("overlays"));
     let cache = cache(cli)?;
     let order = Order { spec, archive, overlays: overlays.as_deref(), out, cache: &cache };
-    let manifest = build(&order, &Progress::to_stderr())?;
-    let beside = out.with_extension("manifest.json");
-    fs_err::write(&beside, manifest.json())?;
-    Ok(manifest)
+    build(&order, &Progress::to_stderr())
+}
+
+fn verify_image(cli: &Cli, image: &Path, key: Option<&Path>) -> Result<ExitCode> {
+    let key = verifying_key(cli, key)?;
+    let found = verify::verify(image, key.as_ref())?;
+    if cli.json {
+        print_json(&found)?;
+    } else {
+        for finding in &found.files {
+            println!("{:<32} {}", finding.file, finding.wrong.as_deref().unwrap_or("as built"));
+        }
+        found.absent.iter().for_each(|file| println!("{file:<32} not here"));
+        match &found.signed_by {
+            Some(id) => eprintln!("Its digests are signed by key {id}."),
+            None if key.is_none() && found.holds() => {
+                eprintln!("Nobody signed it: whoever could change it could change its digests too.");
+            }
+            None => {}
+        }
+    }
+    Ok(ExitCode::from(if found.holds() { 0 } else { 3 }))
+}
+
+/// The key that must have signed an image: the one that was named, which has to be the fleet's if both are at hand.
+fn verifying_key(cli: &Cli, named: Option<&Path>) -> Result<Option<PublicKey>> {
+    let of_fleet = fleet_folder(cli).map(|fleet| fleet.join(secrets::FOLDER).join(secrets::SIGNING_PUBLIC));
+    let of_fleet = of_fleet.map(|path| secrets::public_key(&path)).transpose()?.flatten();
+    let Some(path) = named else { return Ok(of_fleet) };
+    let Some(key) = secrets::public_key(path)? else {
+        let saw = format!("there is no {}", path.display());
+        return Err(
+            Problems(vec![Problem::of_none(saw, "a public key of minisign", "name its file with --key")]).into()
+        );
+    };
+    if let Some(ours) = of_fleet.filter(|ours| *ours != key) {
+        let saw = format!("{} is key {}, and not of this fleet", path.display(), key.id());
+        let wanted = format!("the fleet's own, {}", ours.id());
+        let cure = "leave --key away, or run it outside of the fleet's folder to check another's image";
+        return Err(Problems(vec![Problem::of_none(saw, wanted, cure)]).into());
+    }
+    Ok(Some(key))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Kept {
+    made: bool,
+    recipients: Vec<String>,
+    signing_key: String,
+}
+
+fn init_secrets(cli: &Cli, named: &[String], offline: Option<&str>) -> Result<ExitCode> {
+    let Some(folder) = fleet_folder(cli) else {
+        let cure = "start one with `mimg init DIR`, or name its folder with --fleet";
+        return Err(Problems(vec![Problem::of_none("there is no fleet here", "a fleet's folder", cure)]).into());
+    };
+    with_fleet(cli, |fleet| {
+        let root = fleet.root().context("reading fleet.toml")?;
+        let started = secrets::init::init(&folder, root, named, offline)?;
+        let recipients: Vec<String> = started.recipients.iter().map(ToString::to_string).collect();
+        if cli.json {
+            print_json(&Kept { made: started.made, recipients, signing_key: started.signing_key.to_string() })?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        println!("{}", folder.join(secrets::FOLDER).display());
+        recipients.iter().for_each(|recipient| println!("  opened by {recipient}"));
+        println!("  images are signed by key {}", started.signing_key);
+        match started.made {
+            true => eprintln!("Next: keep it in git; all of it may be seen by others."),
+            false => eprintln!("It was there before; nothing was changed."),
+        }
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
 fn seed(cli: &Cli, node: &str, out: &Path) -> Result<ExitCode> {

@@ -26,7 +26,7 @@ use crate::image::window::Window;
 use crate::progress::Progress;
 use anyhow::{Context, Result, ensure};
 use nix::sys::statvfs::fstatvfs;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
@@ -50,7 +50,7 @@ impl Layout {
 }
 
 /// What was written: for the manifest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Image {
     /// The disk's size in bytes, its GUID, and its partitions.

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use gpt::mbr::ProtectiveMBR;
 use gpt::partition_types::{BIOS, EFI, LINUX_ROOT_X64, Type};
 use gpt::{GptConfig, disk::LogicalBlockSize};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
 use uuid::Uuid;
@@ -27,7 +27,7 @@ pub const ESP: u32 = 2;
 pub const ROOT: u32 = 3;
 
 /// One partition: `first_lba` and `sectors` in sectors of 512 bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Partition {
     pub number: u32,
@@ -53,7 +53,7 @@ impl Partition {
 }
 
 /// A whole disk: `size` in bytes, its partitions in the order of their numbers and places.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
     pub guid: Uuid,
     pub size: u64,
