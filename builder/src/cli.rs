@@ -32,7 +32,7 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Start a fleet: a commented fleet.toml with a fresh id, one example node, a .gitignore.
+    /// Start a fleet: a commented fleet.toml with a fresh id, one example node, schemas for editors, a .gitignore.
     Init {
         /// The folder; made if it does not exist. Nothing in it is replaced.
         #[arg(value_hint = ValueHint::DirPath)]

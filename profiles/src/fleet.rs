@@ -28,7 +28,7 @@ pub struct Root {
     /// Where packages come from, for building and for the finished machines.
     #[serde(default)]
     pub archive: Archive,
-    /// People who have an account on every machine of the fleet.
+    /// People who have an account on every machine, without a password. `root` may be named too, to let keys in for it.
     #[serde(default)]
     pub user: Vec<User>,
 }
@@ -38,12 +38,16 @@ pub struct Root {
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Archive {
     /// The mirror that images are built from. Default: that of the building host's apt.
+    #[schemars(title = "URL")]
     pub mirror: Option<String>,
     /// The same for trixie-security. Default: that of the building host's apt.
+    #[schemars(title = "URL")]
     pub security_mirror: Option<String>,
     /// The mirror that a finished machine's apt uses. Default: none, its apt has no sources.
+    #[schemars(title = "URL")]
     pub node_mirror: Option<String>,
     /// The same for trixie-security. Default: none.
+    #[schemars(title = "URL")]
     pub node_security_mirror: Option<String>,
     /// Whether an archive that has expired is refused (Valid-Until). Default: true; false for a snapshot of a day gone by.
     pub check_valid_until: Option<bool>,

@@ -31,11 +31,11 @@ pub struct Profile {
     pub system: Option<System>,
     /// A name of the IANA time zone database, such as "Europe/Berlin".
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = schema::timezones)]
+    #[schemars(title = "time zone", transform = schema::timezones)]
     pub timezone: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub journald: Option<Journald>,
-    /// People who have an account on the machine.
+    /// People who have an account on the machine, without a password. `root` may be named too, to let keys in for it.
     pub user: Vec<User>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ssh: Option<Ssh>,
@@ -92,10 +92,10 @@ fn is_package(name: &str) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Repository {
-    /// What its files in /etc/apt are called.
+    /// What it is called in messages.
     pub name: String,
     /// Its address, `https://…` or `http://…`, without the suite.
-    #[schemars(regex(pattern = r"^https?://"))]
+    #[schemars(title = "URL", regex(pattern = r"^https?://"))]
     pub uri: String,
     /// The suite, as in its own sources.list.
     pub suite: String,
@@ -104,7 +104,7 @@ pub struct Repository {
     /// Its OpenPGP certificate, ASCII-armoured, as it stands.
     pub key: String,
     /// The fingerprint of that certificate: 40 or 64 hex digits, blanks between them as you like.
-    #[schemars(regex(pattern = r"^ *([0-9A-Fa-f] *){40}(([0-9A-Fa-f] *){24})?$"))]
+    #[schemars(title = "fingerprint", regex(pattern = r"^ *([0-9A-Fa-f] *){40}(([0-9A-Fa-f] *){24})?$"))]
     pub fingerprint: String,
     /// How it stands to others that have the same package, as in apt_preferences(5); Debian's own archive has 500.
     #[serde(default = "Repository::usual")]

@@ -6,7 +6,7 @@ use std::fmt;
 
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
-#[schemars(inline, extend("examples" = ["512M", "8G"]))]
+#[schemars(inline, title = "size", extend("examples" = ["512M", "8G"]))]
 pub struct Size(#[schemars(with = "String", regex(pattern = r"^[0-9]+[KMGT]?$"))] pub u64);
 
 const UNITS: [(&str, u64); 4] = [("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)];

@@ -25,7 +25,10 @@ pub struct Journald {
     /// RuntimeMaxUse: the most that the journal in memory may take.
     pub runtime_max_use: Option<Size>,
     /// MaxRetentionSec: how long entries are kept: one number and a unit of systemd.time(7), such as "14day".
-    #[schemars(regex(pattern = r"^[0-9]+\s*(s|sec|min|h|hours?|d|days?|w|weeks?|months?|y|years?)$"))]
+    #[schemars(
+        title = "time span",
+        regex(pattern = r"^[0-9]+\s*(s|sec|min|h|hours?|d|days?|w|weeks?|months?|y|years?)$")
+    )]
     pub max_retention: Option<String>,
     /// ForwardToSyslog: write each line once more, through syslog.
     pub forward_to_syslog: Option<bool>,

@@ -25,7 +25,7 @@ const LABEL: [&str; 2] = ["swaplabel", PATH];
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Swap {
-    /// At most half of the system's slot.
+    /// How large it is: at most half of the system's slot.
     pub size: Size,
 }
 

@@ -21,7 +21,10 @@ const TYPES: [&str; 7] = ["service", "socket", "timer", "target", "path", "mount
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Unit {
     /// With its type, such as "nginx.service".
-    #[schemars(regex(pattern = r"^[A-Za-z0-9:_.@\\-]*\.(service|socket|timer|target|path|mount|slice)$"))]
+    #[schemars(
+        title = "unit's name",
+        regex(pattern = r"^[A-Za-z0-9:_.@\\-]*\.(service|socket|timer|target|path|mount|slice)$")
+    )]
     pub name: String,
     /// Started at every boot.
     #[serde(default = "Unit::yes")]

@@ -25,7 +25,7 @@ const KEY_TYPES: [&str; 6] = [
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct User {
     /// The login name.
-    #[schemars(regex(pattern = r"^[a-z_][a-z0-9_-]{0,31}$"))]
+    #[schemars(title = "login name", regex(pattern = r"^[a-z_][a-z0-9_-]{0,31}$"))]
     pub name: String,
     /// Public keys: lines of authorized_keys(5), without options. They are put beside ~/.ssh/authorized_keys, which stays
     /// the user's own.
@@ -41,7 +41,7 @@ pub struct User {
     #[serde(default)]
     pub sudo: bool,
     /// The login shell, by its whole path. Default: /bin/bash.
-    #[schemars(regex(pattern = r"^/[^:\n]*$"))]
+    #[schemars(title = "path", regex(pattern = r"^/[^:\n]*$"))]
     #[serde(default)]
     pub shell: Option<String>,
     /// A fixed number, so that files on kept volumes stay its own. Default: the next free one.
