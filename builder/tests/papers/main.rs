@@ -180,3 +180,25 @@ fn check_tells_that_schemas_are_of_another_mimg_until_they_are_renewed() {
     assert_eq!(mimg(folder.path(), &["schema", "--write"]).status.code(), Some(2), "no fleet here");
     assert_eq!(mimg(folder.path(), &["schema"]).status.code(), Some(2));
 }
+
+#[test]
+fn mimg_needs_no_glibc_newer_than_that_of_debian_12() {
+    let newest = |text: &str, head: &str| {
+        let versions = text.split(|c: char| c != '.' && c != '_' && !c.is_ascii_alphanumeric());
+        let numbers = versions.filter_map(|word| {
+            let (major, minor) = word.strip_prefix(head)?.split_once('.')?;
+            Some((major.parse::<u32>().ok()?, minor.split('.').next()?.parse::<u32>().ok()?))
+        });
+        numbers.max().unwrap_or_else(|| panic!("no version in {text}"))
+    };
+    let here = said(Command::new("getconf").arg("GNU_LIBC_VERSION")).expect("getconf is part of libc-bin");
+    if newest(&here, "") > (2, 36) {
+        return eprintln!(
+            "NOT RUN: what is linked on this host is for its own glibc; builder/package looks at it again"
+        );
+    }
+    let symbols =
+        said(Command::new("objdump").args(["-T", env!("CARGO_BIN_EXE_mimg")])).expect("objdump comes with gcc");
+    let needed = newest(&symbols, "GLIBC_");
+    assert!(needed > (2, 0) && needed <= (2, 36), "mimg needs glibc {needed:?}");
+}
