@@ -40,13 +40,13 @@ pub struct Archive {
     /// The mirror that images are built from. Default: that of the building host's apt.
     #[schemars(title = "URL")]
     pub mirror: Option<String>,
-    /// The same for trixie-security. Default: that of the building host's apt.
+    /// The mirror of trixie-security that images are built from. Default: that of the building host's apt.
     #[schemars(title = "URL")]
     pub security_mirror: Option<String>,
     /// The mirror that a finished machine's apt uses. Default: none, its apt has no sources.
     #[schemars(title = "URL")]
     pub node_mirror: Option<String>,
-    /// The same for trixie-security. Default: none.
+    /// The mirror of trixie-security that a finished machine's apt uses. Default: none.
     #[schemars(title = "URL")]
     pub node_security_mirror: Option<String>,
     /// Whether an archive that has expired is refused (Valid-Until). Default: true; false for a snapshot of a day gone by.

@@ -7,7 +7,8 @@ use std::fmt::Write;
 /// Tables of all keys of a document: those at its top, then one for each table that it may hold.
 pub fn of(document: Document) -> String {
     let schema = document.schema();
-    let (tables, plain): (Vec<_>, Vec<_>) = properties(&schema).partition(|(_, key)| is_table(key));
+    let (mut tables, plain): (Vec<_>, Vec<_>) = properties(&schema).partition(|(_, key)| is_table(key));
+    tables.sort_by_key(|(name, _)| !is_required(&schema, name));
     let mut out = String::new();
     if !plain.is_empty() {
         table(&mut out, &schema, &plain);
@@ -31,16 +32,19 @@ fn is_table(key: &Value) -> bool {
     key["type"] == "object" || key["items"]["type"] == "object"
 }
 
+fn is_required(schema: &Value, name: &str) -> bool {
+    schema["required"].as_array().is_some_and(|all| all.iter().any(|key| key == name))
+}
+
 fn text(key: &Value) -> String {
     // A line break of the source is none of the sentence's.
     key["description"].as_str().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
 }
 
 fn table(out: &mut String, schema: &Value, keys: &[(&String, &Value)]) {
-    let required = |name: &str| schema["required"].as_array().is_some_and(|all| all.iter().any(|key| key == name));
     out.push_str("| key | takes | meaning |\n|---|---|---|\n");
     let mut keys = keys.to_vec();
-    keys.sort_by_key(|(name, _)| !required(name));
+    keys.sort_by_key(|(name, _)| !is_required(schema, name));
     for (name, key) in keys {
         let mut meaning = text(key);
         for value in key["oneOf"].as_array().into_iter().flatten() {
@@ -50,7 +54,7 @@ fn table(out: &mut String, schema: &Value, keys: &[(&String, &Value)]) {
             Value::Null => {}
             default => write!(meaning, " Default: {default}.").expect("a String"),
         }
-        let needed = if required(name) { ", needed" } else { "" };
+        let needed = if is_required(schema, name) { ", needed" } else { "" };
         writeln!(out, "| `{name}` | {}{needed} | {meaning} |", takes(key)).expect("a String");
     }
     out.push('\n');

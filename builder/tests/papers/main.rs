@@ -68,6 +68,30 @@ fn the_commands_page_has_the_commands_that_there_are() {
 }
 
 #[test]
+fn every_page_is_in_the_book() {
+    let summary = fs::read_to_string(docs().join("SUMMARY.md")).expect("docs/SUMMARY.md");
+    let (head, decisions) = ("(decisions/README.md)\n", pages("decisions"));
+    let kept: String = summary.split_inclusive('\n').filter(|line| !line.starts_with("    - [")).collect();
+    let (before, after) = kept.split_once(head).expect("the line of the decisions");
+    let below: String =
+        decisions.iter().map(|name| format!("    - [{}](decisions/{name}.md)\n", name.replace('-', " "))).collect();
+    let wanted = format!("{before}{head}{below}{after}");
+    hold("SUMMARY.md", &wanted);
+    for name in pages(".") {
+        assert!(wanted.contains(&format!("]({name}.md)")), "docs/{name}.md needs a line in docs/SUMMARY.md");
+    }
+}
+
+/// Names of the pages in a folder of the docs, without those that have a part of their own.
+fn pages(folder: &str) -> Vec<String> {
+    let files = fs::read_dir(docs().join(folder)).expect("a folder of docs");
+    let names = files.filter_map(|file| Some(file.ok()?.file_name().to_str()?.strip_suffix(".md")?.to_owned()));
+    let mut names: Vec<String> = names.filter(|name| !["README", "SUMMARY"].contains(&name.as_str())).collect();
+    names.sort();
+    names
+}
+
+#[test]
 fn the_published_schemas_are_those_that_mimg_prints() {
     for document in Document::ALL {
         let printed = mimg(&docs(), &["schema", document.name()]);
