@@ -1,7 +1,9 @@
 //! A fleet's folder on disk: read for checking and building, and started by `mimg init`.
 
+use crate::editor;
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
+use profiles::schema::Document;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -53,11 +55,13 @@ fn text(path: &Path) -> Result<String> {
 pub fn init(folder: &Path, id: Uuid) -> Result<Vec<String>> {
     let name = folder.canonicalize().ok().or_else(|| Some(folder.to_path_buf()));
     let name = name.as_deref().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or("home").to_owned();
-    let files = [
-        ("fleet.toml", FLEET.replace("@ID@", &id.to_string()).replace("@NAME@", &format!("{name:?}"))),
-        ("nodes/eccles.toml", NODE.to_owned()),
-        (".gitignore", IGNORE.to_owned()),
+    let fleet = FLEET.replace("@ID@", &id.to_string()).replace("@NAME@", &format!("{name:?}"));
+    let mut files = vec![
+        ("fleet.toml".to_owned(), editor::directive(Document::Fleet) + &fleet),
+        ("nodes/eccles.toml".to_owned(), editor::directive(Document::Node) + NODE),
+        (".gitignore".to_owned(), IGNORE.to_owned()),
     ];
+    files.extend(editor::files());
     for (path, _) in &files {
         if fs::symlink_metadata(folder.join(path)).is_ok() {
             bail!("{} exists; mimg init replaces nothing: name another folder", folder.join(path).display());
@@ -68,7 +72,7 @@ pub fn init(folder: &Path, id: Uuid) -> Result<Vec<String>> {
         fs::create_dir_all(path.parent().unwrap_or(folder))?;
         fs::write(&path, text)?;
     }
-    Ok(files.iter().map(|(path, _)| path.to_string()).collect())
+    Ok(files.into_iter().map(|(path, _)| path).collect())
 }
 
 const FLEET: &str = r#"# A fleet: the machines that are built and kept from this folder. Keep it in git.

@@ -10,11 +10,12 @@ use builder::publish::signature::{PublicKey, SigningKey};
 use builder::publish::{Format, Publication};
 use builder::secrets::{self, Store, identity::Identity};
 use builder::work::Work;
-use builder::{folder, image::fat, tree::sandbox, verify, vm::trial};
+use builder::{completion, editor, folder, image::fat, man, tree::sandbox, verify, vm::trial};
 use clap::Parser;
 use profiles::fleet::{Archive, Fleet};
 use profiles::part::SEED_LABEL;
 use profiles::problem::{Problem, Problems};
+use profiles::schema::Document;
 use profiles::spec::Spec;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use std::process::ExitCode;
 use uuid::Uuid;
 
 fn main() -> ExitCode {
+    completion::answer();
     let cli = Cli::parse();
     match run(&cli) {
         Ok(code) => code,
@@ -65,6 +67,12 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Seed { node, out } => seed(cli, node, out),
         Command::Test { subject, image } => test(cli, subject, image.as_deref()),
         Command::Clean => clean(cli),
+        Command::Schema { document, write } => schema(cli, *document, *write),
+        Command::Completions { shell } => {
+            completion::register(*shell, &mut std::io::stdout().lock())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man { dir } => wrote(cli, dir, &man::write(dir)?),
     }
 }
 
@@ -105,13 +113,33 @@ fn print_json(value: &impl Serialize) -> Result<()> {
 
 fn init(cli: &Cli, dir: &Path) -> Result<ExitCode> {
     let written = folder::init(dir, Uuid::new_v4())?;
-    if cli.json {
-        print_json(&written)?;
-    } else {
-        for path in &written {
-            println!("{}", dir.join(path).display());
-        }
+    let code = wrote(cli, dir, &written)?;
+    if !cli.json {
         eprintln!("Next: write your ssh key into fleet.toml, then `mimg check --fleet {}`.", dir.display());
+    }
+    Ok(code)
+}
+
+/// Names the files that were written.
+fn wrote(cli: &Cli, dir: &Path, paths: &[String]) -> Result<ExitCode> {
+    if cli.json {
+        print_json(&paths)?;
+    } else {
+        paths.iter().for_each(|path| println!("{}", dir.join(path).display()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn schema(cli: &Cli, document: Option<Document>, write: bool) -> Result<ExitCode> {
+    if let Some(document) = document {
+        print!("{}", document.text());
+    }
+    if write {
+        let Some(folder) = fleet_folder(cli).filter(|folder| folder.join("fleet.toml").is_file()) else {
+            let cure = "name a fleet's folder with --fleet, or start one with `mimg init DIR`";
+            return Err(Problems(vec![Problem::of_none("there is no fleet.toml", "a fleet's folder", cure)]).into());
+        };
+        return wrote(cli, &folder, &editor::write(&folder)?);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -135,6 +163,9 @@ fn check(cli: &Cli) -> Result<ExitCode> {
         print_json(&Vec::<Problem>::new())?;
     } else {
         println!("{summary}");
+        if fleet_folder(cli).is_some_and(|folder| editor::is_outdated(&folder)) {
+            eprintln!("Its schemas/ are those of another mimg: `mimg schema --write` renews them for your editor.");
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

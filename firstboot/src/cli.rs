@@ -7,7 +7,7 @@ use crate::pass::{Ended, Extent, pass};
 use crate::place::REPORT;
 use crate::{record, resident};
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use nix::unistd::geteuid;
 use profiles::report::Report;
 use serde::Serialize;
@@ -61,6 +61,11 @@ enum Cmd {
     },
     /// Stay and look after the machine: what firstboot.service does
     Run,
+}
+
+/// The definition of the command line, for its man pages.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// The binary's whole story: reads the command line, does what it says, gives the exit code.

@@ -7,7 +7,7 @@
 
 pub mod apply;
 mod block;
-mod cli;
+pub mod cli;
 pub mod command;
 pub mod console;
 mod event;

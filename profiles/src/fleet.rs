@@ -13,35 +13,43 @@ use crate::part::user::User;
 use crate::problem::{Finding, Problem, Problems, Span, Texts, nearest};
 use crate::profile::Profile;
 use crate::spec::{Membership, Spec};
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use toml::de::{DeTable, Deserializer};
 
 /// `fleet.toml`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Root {
+    /// Which fleet this is.
     pub fleet: Membership,
+    /// Where packages come from, for building and for the finished machines.
     #[serde(default)]
     pub archive: Archive,
-    /// People who have an account on every machine of the fleet.
+    /// People who have an account on every machine, without a password. `root` may be named too, to let keys in for it.
     #[serde(default)]
     pub user: Vec<User>,
 }
 
 /// Where packages come from, for building and for the finished machines.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Archive {
-    /// The mirror that images are built from. Default: the one of the building host's apt.
+    /// The mirror that images are built from. Default: that of the building host's apt.
+    #[schemars(title = "URL")]
     pub mirror: Option<String>,
-    /// The same for trixie-security. Default: as above.
+    /// The mirror of trixie-security that images are built from. Default: that of the building host's apt.
+    #[schemars(title = "URL")]
     pub security_mirror: Option<String>,
-    /// The mirror that a finished machine's apt uses. Default: none, apt on the machine has no sources.
+    /// The mirror that a finished machine's apt uses. Default: none, its apt has no sources.
+    #[schemars(title = "URL")]
     pub node_mirror: Option<String>,
+    /// The mirror of trixie-security that a finished machine's apt uses. Default: none.
+    #[schemars(title = "URL")]
     pub node_security_mirror: Option<String>,
-    /// Judge Valid-Until of -updates and -security. Default: true; false for a snapshot archive of a day gone by.
+    /// Whether an archive that has expired is refused (Valid-Until). Default: true; false for a snapshot of a day gone by.
     pub check_valid_until: Option<bool>,
 }
 

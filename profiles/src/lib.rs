@@ -17,5 +17,6 @@ pub mod plan;
 pub mod problem;
 pub mod profile;
 pub mod report;
+pub mod schema;
 pub mod size;
 pub mod spec;

@@ -2,41 +2,50 @@
 
 use crate::part::{journald::Journald, ssh::Ssh, swap::Swap, system::System, unit::Unit, user::User};
 use crate::problem::{Finding, nearest};
+use crate::schema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The keys of a profile or node, merged or not. Every key may be left out.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Profile {
     /// What it is for, in one sentence: shown by `mimg profiles`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub about: Option<String>,
-    /// Other profiles that this one starts from. What is said here replaces what they say.
+    /// The profiles that this one starts from, by name; a node needs at least one. What is said here replaces what they
+    /// say. `mimg profiles` lists them.
     pub profiles: Vec<String>,
-    /// Debian packages, by name. No version: `mimg.lock` has those.
+    /// Debian packages, by name, without a version.
+    #[schemars(inner(regex(pattern = r"^[a-z0-9][a-z0-9+.-]+$")))]
     pub packages: Vec<String>,
-    /// Components of the Debian archive: main, contrib, non-free-firmware, non-free.
+    /// Components of the Debian archive that packages are taken from.
+    #[schemars(transform = schema::components)]
     pub components: Vec<String>,
-    /// Words added to the kernel's command line.
+    /// Words added to the kernel's command line, each an item of its own.
+    #[schemars(inner(regex(pattern = r#"^[^\s\x00-\x1f\x7f-\x9f"'$\\{};]+$"#)))]
     pub kernel_parameters: Vec<String>,
     /// Archives beside Debian's own.
     pub repository: Vec<Repository>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system: Option<System>,
-    /// Time zone, such as "Europe/Berlin".
+    /// A name of the IANA time zone database, such as "Europe/Berlin".
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(title = "time zone", transform = schema::timezones)]
     pub timezone: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub journald: Option<Journald>,
+    /// People who have an account on the machine, without a password. `root` may be named too, to let keys in for it.
     pub user: Vec<User>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ssh: Option<Ssh>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub swap: Option<Swap>,
+    /// Systemd units that are enabled and started, or kept off.
     pub unit: Vec<Unit>,
 }
 
-const COMPONENTS: [&str; 4] = ["main", "contrib", "non-free-firmware", "non-free"];
+pub(crate) const COMPONENTS: [&str; 4] = ["main", "contrib", "non-free-firmware", "non-free"];
 
 impl Profile {
     /// What is wrong with the settings that belong to no Part.
@@ -80,19 +89,24 @@ fn is_package(name: &str) -> bool {
 }
 
 /// An archive of Debian packages beside Debian's own, trusted for its own packages by its own key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Repository {
+    /// What it is called in messages.
     pub name: String,
-    /// `https://…` or `http://…`, without the suite.
+    /// Its address, `https://…` or `http://…`, without the suite.
+    #[schemars(title = "URL", regex(pattern = r"^https?://"))]
     pub uri: String,
+    /// The suite, as in its own sources.list.
     pub suite: String,
+    /// The components of it that packages are taken from.
     pub components: Vec<String>,
-    /// The OpenPGP certificate, ASCII-armoured, as it stands.
+    /// Its OpenPGP certificate, ASCII-armoured, as it stands.
     pub key: String,
-    /// Fingerprint of that certificate: 40 or 64 hex digits, spaces allowed.
+    /// The fingerprint of that certificate: 40 or 64 hex digits, blanks between them as you like.
+    #[schemars(title = "fingerprint", regex(pattern = r"^ *([0-9A-Fa-f] *){40}(([0-9A-Fa-f] *){24})?$"))]
     pub fingerprint: String,
-    /// As in apt_preferences(5); Debian's own archive has 500.
+    /// How it stands to others that have the same package, as in apt_preferences(5); Debian's own archive has 500.
     #[serde(default = "Repository::usual")]
     pub priority: i32,
 }

@@ -3,16 +3,20 @@
 use crate::part::{self, Part};
 use crate::problem::Finding;
 use crate::profile::Profile;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Which fleet a Spec belongs to. `id` is the namespace of every UUID that the fleet's machines own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Membership {
+    /// Made by `mimg init`. Every machine's partitions and file systems carry UUIDs made from it: it is how mimg knows its
+    /// own again. Never change it.
     pub id: Uuid,
+    /// Shown in reports.
     pub name: String,
 }
 

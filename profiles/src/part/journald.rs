@@ -9,21 +9,26 @@ use crate::plan::Verdict;
 use crate::problem::Finding;
 use crate::size::Size;
 use crate::spec::Spec;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
 const PATH: &str = "/etc/systemd/journald.conf.d/50-mimg.conf";
 const SERVICE: &str = "systemd-journald.service";
 
-/// `[journald]`: see journald.conf(5) for what each setting does.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The journal's limits, so that it never fills a disk; see journald.conf(5) for what each setting does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Journald {
     /// SystemMaxUse: the most that the journal on disk may take.
     pub system_max_use: Option<Size>,
     /// RuntimeMaxUse: the most that the journal in memory may take.
     pub runtime_max_use: Option<Size>,
-    /// MaxRetentionSec: how long entries are kept, such as "14day"; units as in systemd.time(7).
+    /// MaxRetentionSec: how long entries are kept: one number and a unit of systemd.time(7), such as "14day".
+    #[schemars(
+        title = "time span",
+        regex(pattern = r"^[0-9]+\s*(s|sec|min|h|hours?|d|days?|w|weeks?|months?|y|years?)$")
+    )]
     pub max_retention: Option<String>,
     /// ForwardToSyslog: write each line once more, through syslog.
     pub forward_to_syslog: Option<bool>,

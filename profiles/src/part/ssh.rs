@@ -9,14 +9,15 @@ use crate::facts::Facts;
 use crate::file::File;
 use crate::plan::Verdict;
 use crate::spec::Spec;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 const SERVICE: &str = "ssh.service";
 const SETTINGS: &str = "/etc/ssh/sshd_config.d/50-mimg.conf";
 const TYPES: [&str; 2] = ["ed25519", "rsa"];
 
-/// The server that administrators come in by.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The ssh server that administrators come in by, with keys only. Without this table there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Ssh {
     /// The port it listens at. Default: 22.

@@ -11,6 +11,7 @@ use crate::plan::Verdict;
 use crate::problem::Finding;
 use crate::size::Size;
 use crate::spec::Spec;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 const PATH: &str = "/swapfile";
@@ -21,9 +22,10 @@ const ROOM: [&str; 5] = ["df", "--block-size=1", "--output=avail", "--", "/"];
 const LABEL: [&str; 2] = ["swaplabel", PATH];
 
 /// Swap space in a file, made at first boot. A file that is already larger or smaller is made again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Swap {
+    /// How large it is: at most half of the system's slot.
     pub size: Size,
 }
 

@@ -1,22 +1,25 @@
 //! `[system]`: the root file system's slot on the disk.
 
 use crate::size::Size;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How large the system's slot is, and what becomes of the rest of the disk.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct System {
-    /// The size that the root file system grows to at first boot; on a smaller disk it takes what there is.
+    /// The size that the root file system grows to at first boot; on a smaller disk it takes what there is. Default: 8G.
     pub slot_size: Option<Size>,
-    /// "slot" leaves the rest of the disk free for volumes, "rest" takes all of it.
+    /// What the root file system takes of its disk. Default: "slot".
     pub root: Option<Extent>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Extent {
+    /// Its slot; the rest of the disk stays free for volumes.
     Slot,
+    /// All that there is.
     Rest,
 }
 

@@ -11,17 +11,22 @@ use crate::file::File;
 use crate::plan::Verdict;
 use crate::problem::Finding;
 use crate::spec::Spec;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 const TYPES: [&str; 7] = ["service", "socket", "timer", "target", "path", "mount", "slice"];
 
-/// A unit that is enabled and started, or kept off.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A systemd unit that is enabled and started, or kept off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Unit {
-    /// With its type: "nginx.service".
+    /// With its type, such as "nginx.service".
+    #[schemars(
+        title = "unit's name",
+        regex(pattern = r"^[A-Za-z0-9:_.@\\-]*\.(service|socket|timer|target|path|mount|slice)$")
+    )]
     pub name: String,
-    /// Started at every boot. Default: true.
+    /// Started at every boot.
     #[serde(default = "Unit::yes")]
     pub enable: bool,
     /// Running now. Default: as `enable` says.

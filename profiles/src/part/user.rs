@@ -8,6 +8,7 @@ use crate::file::File;
 use crate::plan::Verdict;
 use crate::problem::Finding;
 use crate::spec::Spec;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 const KEY_TYPES: [&str; 6] = [
@@ -19,12 +20,18 @@ const KEY_TYPES: [&str; 6] = [
     "ssh-rsa",
 ];
 
-/// An account. `root` may be named too, to let keys in for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// An account without a password. `root` may be named too, to let keys in for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct User {
+    /// The login name.
+    #[schemars(title = "login name", regex(pattern = r"^[a-z_][a-z0-9_-]{0,31}$"))]
     pub name: String,
-    /// Lines of authorized_keys(5), without options.
+    /// Public keys: lines of authorized_keys(5), without options. They are put beside ~/.ssh/authorized_keys, which stays
+    /// the user's own.
+    #[schemars(inner(regex(
+        pattern = r"^(ssh-ed25519|sk-ssh-ed25519@openssh\.com|ecdsa-sha2-nistp(256|384|521)|ssh-rsa) AAAA[^ \n]{37,}( [^\n]*)?$"
+    )))]
     #[serde(default)]
     pub ssh_keys: Vec<String>,
     /// Groups beside its own; each has to exist in the image.
@@ -33,7 +40,8 @@ pub struct User {
     /// May become root with sudo, without a password: there is none.
     #[serde(default)]
     pub sudo: bool,
-    /// Default: /bin/bash.
+    /// The login shell, by its whole path. Default: /bin/bash.
+    #[schemars(title = "path", regex(pattern = r"^/[^:\n]*$"))]
     #[serde(default)]
     pub shell: Option<String>,
     /// A fixed number, so that files on kept volumes stay its own. Default: the next free one.
