@@ -1,15 +1,12 @@
 //! From a frozen Spec to an image: the whole way on one page.
 
-use crate::archive::Archive;
 use crate::archive::cache::Cache;
 use crate::archive::fetch::fetch;
-use crate::archive::mirror::Mirror;
-use crate::archive::solve::Wanted;
-use crate::archive::source::Source;
 use crate::image::boot::Boot;
 use crate::image::identity::Identity;
 use crate::image::manifest::Manifest;
 use crate::image::{Image, Layout};
+use crate::lock::Locked;
 use crate::progress::Progress;
 use crate::tree::Tree;
 use crate::tree::overlay::Overlay;
@@ -17,11 +14,8 @@ use crate::tree::root::Attributes;
 use crate::tree::scan;
 use crate::work::Work;
 use anyhow::{Context, Result, bail};
-use jiff::Timestamp;
 use profiles::file::File;
 use profiles::fleet;
-use profiles::problem::{Problem, Problems};
-use profiles::profile::Repository;
 use profiles::spec::Spec;
 use std::path::Path;
 use uuid::Uuid;
@@ -32,6 +26,8 @@ const FIRSTBOOT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/firstboot"));
 /// What is built, of what, and where to.
 pub struct Order<'a> {
     pub spec: &'a Spec,
+    /// The Spec's exact packages.
+    pub locked: &'a Locked,
     /// `[archive]` of the fleet, or the defaults.
     pub archive: &'a fleet::Archive,
     /// The fleet's overlays: a folder for each profile that has one.
@@ -47,10 +43,9 @@ pub fn build(order: &Order, progress: &Progress) -> Result<Manifest> {
     let spec = order.spec;
     let cache = Cache::open(&order.cache.join("debs"))?;
     let work = Work::in_cache(order.cache)?;
-    let archive = Archive::open(&sources(spec, order.archive)?, &cache, progress, Timestamp::now())?;
-    let epoch = archive.epoch();
-    let packages = archive.solve(&wanted(spec)).map_err(asked_for_in_vain)?;
-    let debs = fetch(&packages, &cache, progress)?;
+    let Locked { epoch, suites, packages } = order.locked;
+    let epoch = *epoch;
+    let debs = fetch(packages, &cache, progress)?;
 
     let root = work.path().join("tree");
     fs_err::create_dir(&root)?;
@@ -63,40 +58,7 @@ pub fn build(order: &Order, progress: &Progress) -> Result<Manifest> {
     refuse_identities(&tree)?;
 
     let image = Image::pack(tree.path(), &boot, &layout, order.out, epoch, progress)?;
-    Ok(Manifest::new(spec, epoch, archive.suites(), &packages, image))
-}
-
-/// Debian's suites and the Spec's own repositories.
-fn sources(spec: &Spec, archive: &fleet::Archive) -> Result<Vec<Source>> {
-    let mirror = Mirror::new(archive.mirror.as_deref(), archive.security_mirror.as_deref())?;
-    let mut sources = Source::debian(&mirror, &spec.settings.components)?;
-    for repository in &spec.settings.repository {
-        let source = extra(repository)
-            .with_context(|| format!("reading the repository {:?} of the profile", repository.name))?;
-        sources.push(source);
-    }
-    for source in &mut sources {
-        source.check_valid_until = archive.check_valid_until.unwrap_or(true);
-    }
-    Ok(sources)
-}
-
-fn extra(repository: &Repository) -> Result<Source> {
-    let Repository { uri, suite, components, key, fingerprint, priority, .. } = repository;
-    let mut source = Source::extra(uri, suite, components, key.as_bytes(), &[fingerprint])?;
-    source.priority = *priority;
-    Ok(source)
-}
-
-fn wanted(spec: &Spec) -> Vec<Wanted> {
-    let each = |(name, by): (String, Vec<String>)| Wanted { name, by: by.join(", ") };
-    spec.packages().into_iter().map(each).collect()
-}
-
-/// Packages that do not exist, or not together, are bad input: the settings have to change.
-fn asked_for_in_vain(error: anyhow::Error) -> Problems {
-    let cure = "change the packages of the profile or node that asks for them";
-    Problems(vec![Problem::of_none(format!("{error:#}"), "packages that exist, and can be installed together", cure)])
+    Ok(Manifest::new(spec, epoch, suites, packages, image))
 }
 
 /// Puts into the tree what no package brings: overlays, the Parts' files, firstboot and its Spec.

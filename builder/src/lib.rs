@@ -6,6 +6,7 @@ pub mod clean;
 pub mod cli;
 pub mod folder;
 pub mod image;
+pub mod lock;
 pub mod progress;
 pub mod tree;
 pub mod vm;

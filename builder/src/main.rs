@@ -1,8 +1,10 @@
 //! `mimg`: the command line.
 
 use anyhow::{Context, Result, bail};
+use builder::archive::cache::Cache;
 use builder::build::{Order, build};
 use builder::cli::{Cli, Command, Subject};
+use builder::lock::Locked;
 use builder::progress::Progress;
 use builder::{folder, image::fat, tree::sandbox, vm::trial};
 use clap::Parser;
@@ -172,8 +174,10 @@ fn argument(subject: &Subject) -> String {
 fn build_to(cli: &Cli, spec: &Spec, archive: &Archive, out: &Path) -> Result<builder::image::manifest::Manifest> {
     let overlays = fleet_folder(cli).map(|folder| folder.join("overlays"));
     let cache = cache(cli)?;
-    let order = Order { spec, archive, overlays: overlays.as_deref(), out, cache: &cache };
-    let manifest = build(&order, &Progress::to_stderr())?;
+    let progress = Progress::to_stderr();
+    let locked = Locked::afresh(spec, archive, &Cache::open(&cache.join("debs"))?, &progress)?;
+    let order = Order { spec, locked: &locked, archive, overlays: overlays.as_deref(), out, cache: &cache };
+    let manifest = build(&order, &progress)?;
     let beside = out.with_extension("manifest.json");
     fs_err::write(&beside, manifest.json())?;
     Ok(manifest)

@@ -1,0 +1,5 @@
+//! The Lock: the exact packages of a Spec.
+
+pub mod locked;
+
+pub use locked::Locked;
