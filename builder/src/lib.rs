@@ -4,6 +4,7 @@ pub mod archive;
 pub mod build;
 pub mod clean;
 pub mod cli;
+pub mod diff;
 pub mod folder;
 pub mod image;
 pub mod lock;

@@ -2,11 +2,14 @@
 
 use anyhow::{Context, Result, bail};
 use builder::archive::cache::Cache;
+use builder::archive::fetch::fetch;
 use builder::build::{Order, build};
-use builder::cli::{Cli, Command, Subject};
-use builder::lock::Locked;
+use builder::cli::{Cli, Command, Subject, Whose};
+use builder::lock::change::Changes;
+use builder::lock::command;
+use builder::lock::renew::Upgrade;
 use builder::progress::Progress;
-use builder::{folder, image::fat, tree::sandbox, vm::trial};
+use builder::{diff, folder, image::fat, tree::sandbox, vm::trial};
 use clap::Parser;
 use profiles::fleet::{Archive, Fleet};
 use profiles::part::SEED_LABEL;
@@ -56,6 +59,10 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Build { subject, out } => build_image(cli, subject, out.as_deref()),
         Command::Seed { node, out } => seed(cli, node, out),
         Command::Test { subject, image } => test(cli, subject, image.as_deref()),
+        Command::Lock { why: Some(package), .. } => why(cli, package),
+        Command::Lock { upgrade, dry_run, .. } => lock(cli, upgrade.as_deref(), *dry_run),
+        Command::Fetch { whose } => fetch_packages(cli, whose),
+        Command::Diff { old, new } => show_difference(cli, old, new),
         Command::Clean => clean(cli),
     }
 }
@@ -175,12 +182,95 @@ fn build_to(cli: &Cli, spec: &Spec, archive: &Archive, out: &Path) -> Result<bui
     let overlays = fleet_folder(cli).map(|folder| folder.join("overlays"));
     let cache = cache(cli)?;
     let progress = Progress::to_stderr();
-    let locked = Locked::afresh(spec, archive, &Cache::open(&cache.join("debs"))?, &progress)?;
+    let debs = Cache::open(&cache.join("debs"))?;
+    let locked = command::locked(fleet_folder(cli).as_deref(), spec, archive, !cli.offline, &debs, &progress)?;
     let order = Order { spec, locked: &locked, archive, overlays: overlays.as_deref(), out, cache: &cache };
-    let manifest = build(&order, &progress)?;
+    let manifest = build(&order, &progress).map_err(command::cured)?;
     let beside = out.with_extension("manifest.json");
     fs_err::write(&beside, manifest.json())?;
     Ok(manifest)
+}
+
+/// The fleet's folder, where a command is about a fleet and nothing else.
+fn own_folder(cli: &Cli) -> Result<PathBuf> {
+    let here = || {
+        Problem::of_none(
+            "there is no fleet here",
+            "a fleet's folder",
+            "name it with --fleet, or start one with `mimg init DIR`",
+        )
+    };
+    Ok(fleet_folder(cli).ok_or_else(|| Problems(vec![here()]))?)
+}
+
+fn lock(cli: &Cli, upgrade: Option<&[String]>, dry_run: bool) -> Result<ExitCode> {
+    let upgrade = match upgrade {
+        None => Upgrade::Nothing,
+        Some([]) => Upgrade::All,
+        Some(names) => Upgrade::These(names.iter().cloned().collect()),
+    };
+    let (folder, debs) = (own_folder(cli)?, Cache::open(&cache(cli)?.join("debs"))?);
+    let progress = Progress::to_stderr();
+    let renewed = with_fleet(cli, |fleet| command::renew(&folder, fleet, &upgrade, !cli.offline, &debs, &progress))?;
+    if renewed.differs && !dry_run {
+        command::write(&folder, &renewed.new)?;
+    }
+    let changes = Changes::between(&renewed.old, &renewed.new);
+    if cli.json {
+        print_json(&changes)?;
+    } else {
+        // All of a first lock is new: nobody wants to read that.
+        if !renewed.old.packages.is_empty() {
+            print!("{changes}");
+        }
+        progress.say(&renewed.told(&folder, dry_run));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn why(cli: &Cli, package: &str) -> Result<ExitCode> {
+    let folder = own_folder(cli)?;
+    with_fleet(cli, |fleet| {
+        let lock = command::of(&folder, fleet)?;
+        let accounts = lock.why(package, &command::specs(fleet)?)?;
+        if cli.json {
+            print_json(&accounts)?;
+        } else {
+            accounts.iter().for_each(|account| print!("{account}"));
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn fetch_packages(cli: &Cli, whose: &Whose) -> Result<ExitCode> {
+    let (folder, debs) = (own_folder(cli)?, cache(cli)?.join("debs"));
+    let packages = with_fleet(cli, |fleet| {
+        let specs = match (&whose.node, &whose.profile) {
+            (Some(node), _) => vec![fleet.node(node)?],
+            (_, Some(profile)) => vec![fleet.profile(profile)?],
+            _ => command::specs(fleet)?,
+        };
+        command::packages(&folder, fleet, &specs, !cli.offline)
+    })?;
+    fetch(&packages, &Cache::open(&debs)?, &Progress::to_stderr()).map_err(command::cured)?;
+    let folder = debs.parent().unwrap_or(&debs);
+    if cli.json {
+        print_json(&serde_json::json!({ "packages": packages.len(), "cache": folder }))?;
+    } else {
+        println!("{}", folder.display());
+        eprintln!("To build without a network, here or from a copy of that folder: mimg build --offline --cache DIR …");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show_difference(cli: &Cli, old: &Path, new: &Path) -> Result<ExitCode> {
+    let difference = diff::diff(&diff::Listing::read(old)?, &diff::Listing::read(new)?);
+    if cli.json {
+        print_json(&difference)?;
+    } else {
+        print!("{difference}");
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn seed(cli: &Cli, node: &str, out: &Path) -> Result<ExitCode> {

@@ -22,15 +22,16 @@ use crate::archive::http::{Failure, Http, Patience, text};
 use crate::archive::index::{Entry, Index, Names};
 use crate::archive::package::Package;
 use crate::archive::release::{Listed, Release};
-use crate::archive::solve::{Wanted, solve};
+use crate::archive::solve::{Chosen, Wanted, solve};
 use crate::archive::source::Source;
-use crate::archive::universe::Universe;
+use crate::archive::universe::{Pins, Universe};
 use crate::progress::{Progress, Stage};
 use anyhow::{Context, Result, anyhow, bail};
 use fs_err as fs;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::HashSet;
 use std::io::{Read, Write};
 
 /// An InRelease of Debian has about 140 kB.
@@ -51,6 +52,8 @@ pub struct Archive {
 pub struct Suite {
     pub uris: Vec<String>,
     pub suite: String,
+    /// How a lock calls it: `Source::origin`.
+    pub origin: String,
     pub components: Vec<String>,
     /// When it was published.
     pub date: Timestamp,
@@ -106,21 +109,37 @@ impl Archive {
 
     /// All packages that could be chosen. Worth keeping where several images are solved.
     pub fn universe(&self) -> Result<Universe<'_>> {
+        self.universe_with(&[], &Pins::new())
+    }
+
+    /// As `universe`, with packages of older days, and the very .debs that are to be taken where there is a choice.
+    pub fn universe_with<'a>(&'a self, older: &'a [Index], pins: &Pins) -> Result<Universe<'a>> {
         let (mut entries, mut names) = (Vec::<Entry>::new(), Names::default());
-        for index in &self.indexes {
+        for index in self.indexes.iter().chain(older) {
             let suite = &self.suites[index.suite].suite;
             entries.extend(index.entries(&mut names).with_context(|| format!("reading an index of {suite}"))?);
         }
-        Universe::new(entries, &self.priorities)
+        Universe::pinned(entries, &self.priorities, pins)
+    }
+
+    /// The SHA-256 of every .deb that the indexes list.
+    pub fn listed(&self) -> HashSet<&str> {
+        self.indexes
+            .iter()
+            .flat_map(|index| index.text.lines())
+            .filter_map(|line| line.strip_prefix("SHA256: "))
+            .collect()
     }
 
     /// As `solve`, in a universe of this archive.
     pub fn solve_in(&self, universe: &Universe, wanted: &[Wanted]) -> Result<Vec<Package>> {
-        let packages = solve(universe, wanted)?.into_iter().map(|chosen| {
+        let solution = solve(universe, wanted)?;
+        let places: HashSet<usize> = solution.iter().map(|chosen| chosen.place).collect();
+        let package = |chosen: Chosen| {
             let suite = &self.suites[universe.entry(chosen.place).suite];
-            chosen.package(universe, &suite.uris, &suite.suite)
-        });
-        Ok(packages.collect())
+            chosen.package(universe, &places, suite)
+        };
+        solution.into_iter().map(package).collect()
     }
 }
 
@@ -145,6 +164,7 @@ impl Opening<'_> {
         let suite = Suite {
             uris: source.uris.clone(),
             suite: source.suite.clone(),
+            origin: source.origin(),
             components: source.components.clone(),
             date: release.date,
             sha256: hex::encode(Sha256::digest(signed.as_bytes())),
@@ -156,14 +176,24 @@ impl Opening<'_> {
     fn release(&self, source: &Source) -> Result<(String, Release)> {
         let urls: Vec<String> =
             source.uris.iter().map(|uri| format!("{uri}/dists/{}/InRelease", source.suite)).collect();
-        let (signed, release) = self.http.try_each(&urls, |url| {
+        let mut behind = false;
+        let found = self.http.try_each(&urls, |url| {
             self.stage.now(url);
             let bytes = self.http.get(url, RELEASE_LIMIT)?;
-            let judged = text(bytes).and_then(|signed| Ok((self.judge(source, &signed)?, signed)));
-            judged.map(|(release, signed)| (signed, release)).map_err(Failure::Absent)
-        })?;
+            let (release, signed) =
+                text(bytes).and_then(|signed| Ok((self.judge(source, &signed)?, signed))).map_err(Failure::Absent)?;
+            let old = not_gone_back(source, &release);
+            behind |= old.is_err();
+            old.map_err(Failure::Absent).map(|()| (signed, release))
+        });
         let name = kept_name(source);
         let kept = self.cache.kept(&name).and_then(|kept| Some((self.judge(source, &kept).ok()?, kept)));
+        let (signed, release) = match (found, &kept) {
+            (Err(_), Some((release, kept))) if behind && not_gone_back(source, release).is_ok() => {
+                (kept.clone(), release.clone())
+            }
+            (found, _) => found?,
+        };
         match kept {
             Some((newer, kept)) if newer.date > release.date => {
                 self.progress.say(&format!(
@@ -238,6 +268,18 @@ impl Opening<'_> {
         self.cache.room_for(content.size)?;
         self.stage.now(what);
         download(self.http, &urls, content, what, self.cache, self.progress, &mut |_| {})
+    }
+}
+
+/// Dates never go back: who replays an old archive would bring old holes with it.
+fn not_gone_back(source: &Source, release: &Release) -> Result<()> {
+    match source.not_before {
+        Some(seen) if release.date < seen => bail!(
+            "its Release is of {}, and the lock has seen one of {seen}: the mirror is behind, or replays old packages; \
+             wait until it has caught up, or name another mirror",
+            release.date
+        ),
+        _ => Ok(()),
     }
 }
 
