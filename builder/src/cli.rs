@@ -32,7 +32,7 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Start a fleet: a commented fleet.toml with a fresh id, one example node, a .gitignore.
+    /// Start a fleet: a commented fleet.toml with a fresh id, one example node, what git has to know.
     Init {
         /// The folder; made if it does not exist. Nothing in it is replaced.
         dir: PathBuf,

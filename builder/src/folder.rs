@@ -57,6 +57,7 @@ pub fn init(folder: &Path, id: Uuid) -> Result<Vec<String>> {
         ("fleet.toml", FLEET.replace("@ID@", &id.to_string()).replace("@NAME@", &format!("{name:?}"))),
         ("nodes/eccles.toml", NODE.to_owned()),
         (".gitignore", IGNORE.to_owned()),
+        (".gitattributes", ATTRIBUTES.to_owned()),
     ];
     for (path, _) in &files {
         if fs::symlink_metadata(folder.join(path)).is_ok() {
@@ -108,6 +109,9 @@ timezone = "Etc/UTC"
 # [[unit]]
 # name = "nginx.service"
 "#;
+
+/// Each line of a lock stands for itself: the union of two branches is what both want, and is checked when it is read.
+const ATTRIBUTES: &str = "mimg.lock merge=union\n";
 
 const IGNORE: &str = "*.img\n*.img.*\n*.part\n*.qcow2\n*.seed\n";
 

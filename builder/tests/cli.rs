@@ -26,7 +26,7 @@ fn a_new_fleet_is_started_checked_and_shown() {
     let folder = tempfile::tempdir().expect("a folder");
     let started = mimg(folder.path(), &["init", "home"]);
     assert!(started.status.success(), "{}", err(&started));
-    assert_eq!(out(&started), "home/fleet.toml\nhome/nodes/eccles.toml\nhome/.gitignore\n");
+    assert_eq!(out(&started), "home/fleet.toml\nhome/nodes/eccles.toml\nhome/.gitignore\nhome/.gitattributes\n");
     let checked = mimg(folder.path(), &["check", "--fleet", "home"]);
     assert_eq!(
         (checked.status.code(), out(&checked).as_str()),

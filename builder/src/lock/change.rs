@@ -18,17 +18,33 @@ pub struct Change {
     pub specs: Vec<String>,
 }
 
-/// All changes, by package.
+/// All that changes.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct Changes(pub Vec<Change>);
+#[serde(rename_all = "kebab-case")]
+pub struct Changes {
+    /// Nodes and profiles that the lock did not cover, and how many packages each has.
+    pub new: BTreeMap<String, usize>,
+    /// Those that it covers no more.
+    pub gone: BTreeSet<String>,
+    /// Of all others, by package.
+    pub packages: Vec<Change>,
+}
 
 impl Changes {
     pub fn between(old: &Lock, new: &Lock) -> Changes {
         let mut specs: BTreeMap<Key, BTreeSet<String>> = BTreeMap::new();
         let labels: BTreeSet<&String> =
             [old, new].iter().flat_map(|lock| lock.shares.keys().chain(lock.same.keys())).collect();
+        let mut changes = Changes { new: BTreeMap::new(), gone: BTreeSet::new(), packages: Vec::new() };
         for label in labels {
+            match (old.share_of(label), new.share_of(label)) {
+                (None, Some(share)) => drop(changes.new.insert(owner(label), share.has.len())),
+                (Some(_), None) => drop(changes.gone.replace(owner(label))),
+                _ => {}
+            }
+            if changes.new.contains_key(&owner(label)) || changes.gone.contains(&owner(label)) {
+                continue;
+            }
             let (before, after) = (packages(old, label), packages(new, label));
             let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
             for name in names {
@@ -48,7 +64,8 @@ impl Changes {
             security,
             specs: specs.into_iter().collect(),
         };
-        Changes(specs.into_iter().map(change).collect())
+        changes.packages = specs.into_iter().map(change).collect();
+        changes
     }
 }
 
@@ -62,8 +79,14 @@ fn packages<'l>(lock: &'l Lock, label: &str) -> BTreeMap<String, &'l Entry> {
 
 impl fmt::Display for Changes {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        for (owner, packages) in &self.new {
+            writeln!(out, "{owner} is new: {packages} packages")?;
+        }
+        for owner in &self.gone {
+            writeln!(out, "{owner} is gone")?;
+        }
         let rows: Vec<[String; 4]> = self
-            .0
+            .packages
             .iter()
             .map(|change| {
                 let version = |version: &Option<String>| version.clone().unwrap_or_else(|| "-".to_owned());

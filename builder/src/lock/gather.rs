@@ -40,7 +40,7 @@ pub fn gather(facts: Facts) -> Result<Salvaged, Problems> {
         packages: BTreeMap::new(),
         has: Vec::new(),
     };
-    gathering.once(&facts.all);
+    gathering.must_name_a_fleet(&facts.all);
     for (span, fact) in facts.all {
         gathering.take(span, fact);
     }
@@ -68,19 +68,7 @@ impl Gathering {
         self.broken.push(self.texts.problem(span, &saw, "one line", cure));
     }
 
-    /// A line that stands twice was copied by somebody.
-    fn once(&mut self, facts: &[(Span, Fact)]) {
-        let mut seen: BTreeMap<String, Span> = BTreeMap::new();
-        for (span, fact) in facts {
-            let said = format!("{fact:?}");
-            match seen.get(&said).cloned() {
-                Some(first) => {
-                    let saw = format!("this line stands here for the second time, after {}", self.texts.place(&first));
-                    self.fault(span, &saw, "each line once");
-                }
-                None => drop(seen.insert(said, span.clone())),
-            }
-        }
+    fn must_name_a_fleet(&mut self, facts: &[(Span, Fact)]) {
         if !facts.iter().any(|(_, fact)| matches!(fact, Fact::Fleet(_))) {
             let cure = "restore the file from git (`git checkout mimg.lock`), then `mimg lock`";
             self.broken.push(self.texts.problem(

@@ -13,8 +13,8 @@
 //! end
 //! ```
 //!
-//! Each line stands for itself and says one thing, so that git can merge two locks line by line, and their order means
-//! nothing. No line has an address: those come from the fleet, the profiles and the host when the lock is used.
+//! Each line stands for itself and says one thing, so that git can merge two locks line by line. The order of lines means
+//! nothing, and a line that stands twice says nothing new: a merge may leave both. No line has an address: those come from the fleet, the profiles and the host when the lock is used.
 
 pub mod change;
 pub mod command;

@@ -127,7 +127,8 @@ impl fmt::Display for Account {
             writeln!(out, "  is essential: every image has it")?;
         }
         for way in self.ways.iter().take(SHOWN) {
-            writeln!(out, "  {} asks for {}", way.asked_by.join(", "), chain(&way.packages))?;
+            let ask = if way.asked_by.len() == 1 { "asks" } else { "ask" };
+            writeln!(out, "  {} {ask} for {}", way.asked_by.join(", "), chain(&way.packages))?;
         }
         if self.ways.len() > SHOWN {
             writeln!(out, "  and {} more ways, from other packages that are asked for", self.ways.len() - SHOWN)?;
