@@ -1,7 +1,7 @@
 //! A lock from its facts, and what does not hold together: after a merge, or an edit by hand.
 
 use crate::lock::parse::{Fact, Facts, unsound};
-use crate::lock::{Entry, Lock, Share};
+use crate::lock::{Entry, Lock, Share, owner};
 use profiles::problem::{Problem, Problems, Span, Texts};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -117,13 +117,15 @@ impl Gathering {
         match self.lock.packages.get_mut(&key) {
             None => {
                 self.lock.packages.insert(key.clone(), entry);
-                self.packages.insert(key, span);
+                // The beginning says which package it is; the rest of the line is long.
+                let head = "package".len() + key.0.len() + key.1.len() + 2;
+                self.packages.insert(key, span.start..span.start + head);
             }
             // Two branches may have locked the same package on two days.
             Some(old) if old.is(&entry) => old.join(&entry),
             Some(_) => {
                 let (what, other) = (format!("{} {}", key.0, key.1), self.packages[&key].clone());
-                self.contradiction(&span, &other, &what);
+                self.contradiction(&(span.start..span.start + other.len()), &other, &what);
             }
         }
     }
@@ -153,7 +155,7 @@ impl Gathering {
             let version = version.or_else(|| there.into_iter().next()).unwrap_or_default();
             let old = self.share(&label, &span).has.insert(name.clone(), version.clone());
             if old.is_some_and(|old| old != version) {
-                self.fault(&span, &format!("{label} has {name} twice"), "one version of each package");
+                self.fault(&span, &format!("{} has {name} twice", owner(&label)), "one version of each package");
                 self.unsound.insert(label);
             }
         }
@@ -183,7 +185,7 @@ impl Gathering {
                 let span = self.labels[label].clone();
                 self.fault(
                     &span,
-                    &format!("{label} is said to be as {other}, which is not here"),
+                    &format!("{} is said to be as {other}, which is not here", owner(label)),
                     "a Spec of this lock",
                 );
             }
@@ -193,7 +195,7 @@ impl Gathering {
 
 /// What a share lacks of what it asks for and its packages need, and what it has that nobody needs.
 fn holes(lock: &Lock, label: &str, share: &Share) -> Vec<String> {
-    let mut holes = Vec::new();
+    let (mut holes, label) = (Vec::new(), owner(label));
     let asked = share.asks.iter().filter(|(_, package)| !share.has.contains_key(*package));
     holes.extend(asked.map(|(name, _)| format!("{label} asks for {name}, and does not have it")));
     let mut needed: BTreeSet<&str> = share.asks.values().map(String::as_str).collect();

@@ -51,7 +51,7 @@ pub fn facts(text: &str) -> Result<Facts, Problems> {
     for (span, line) in if whole { body } else { &lines[1..] } {
         match fact(line) {
             Ok(fact) => all.push((span.clone(), fact)),
-            Err((saw, wanted)) => problems.push(texts.problem(span, &saw, wanted, RESTORE)),
+            Err((saw, wanted)) => problems.push(texts.problem(&quoted(span, line, &saw), &saw, wanted, RESTORE)),
         }
     }
     if !whole {
@@ -62,6 +62,13 @@ pub fn facts(text: &str) -> Result<Facts, Problems> {
         problems.push(texts.problem(&cut, "the file is cut off here", "more lines, the last of them `end`", RESTORE));
     }
     Problems(problems).or(Facts { texts, all })
+}
+
+/// The word of the line that was seen in quotes, if it is one.
+fn quoted(span: &Span, line: &str, saw: &str) -> Span {
+    let word = saw.split('"').nth(1).filter(|word| !word.is_empty());
+    let at = word.and_then(|word| Some((line.find(word)?, word.len())));
+    at.map_or(span.clone(), |(at, length)| span.start + at..span.start + at + length)
 }
 
 /// The lines that say something, and where they are.

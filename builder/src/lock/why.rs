@@ -24,7 +24,7 @@ pub struct Account {
     pub essential: bool,
     /// The shortest way from each package that is asked for, the shortest first.
     pub ways: Vec<Way>,
-    /// From essential packages, where none that is asked for leads to it.
+    /// The shortest way from an essential package.
     pub essential_way: Option<Vec<String>>,
 }
 
@@ -77,7 +77,7 @@ impl Lock {
             version: entry.version.clone(),
             specs: self.labels(label).map(owner).collect(),
             essential: entry.essential,
-            essential_way: shortest.filter(|_| ways.is_empty()),
+            essential_way: shortest,
             ways,
         }
     }
@@ -134,7 +134,7 @@ impl fmt::Display for Account {
             writeln!(out, "  and {} more ways, from other packages that are asked for", self.ways.len() - SHOWN)?;
         }
         match &self.essential_way {
-            Some(way) if way.len() > 1 => writeln!(out, "  essential, in every image: {}", chain(way)),
+            Some(way) if way.len() > 1 => writeln!(out, "  every image has {}", chain(way)),
             _ => Ok(()),
         }
     }

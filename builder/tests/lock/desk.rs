@@ -154,6 +154,17 @@ impl Desk {
 
     /// Locks, or says why not.
     pub fn tries(&self, market: &Market, specs: &[Spec], old: Option<&Lock>, upgrade: &Upgrade) -> Result<Lock> {
+        self.renews(&|_| Ok(self.sources(market)), specs, old, upgrade)
+    }
+
+    /// As `tries`, with sources that differ from Spec to Spec.
+    pub fn renews(
+        &self,
+        sources: &dyn Fn(&Spec) -> Result<Vec<Source>>,
+        specs: &[Spec],
+        old: Option<&Lock>,
+        upgrade: &Upgrade,
+    ) -> Result<Lock> {
         let now = Timestamp::from_second(i64::from(NOW)).unwrap();
         let cache = self.cache();
         Lock::renew(&Renewal {
@@ -161,7 +172,7 @@ impl Desk {
             specs,
             old,
             upgrade,
-            sources: &|_| Ok(self.sources(market)),
+            sources,
             open: &|sources| Archive::open_with(&http(), sources, &cache, &Progress::quiet(), now),
             cache: &cache,
             progress: &Progress::quiet(),

@@ -181,3 +181,31 @@ fn an_image_keeps_its_time_stamp_while_its_packages_stay() {
     assert_eq!(epoch(&more, 1), epoch(&lock, 1));
     assert!(epoch(&more, 0) > epoch(&more, 1), "of the day on which its newest package was locked");
 }
+
+/// Specs with other repositories may have other versions of a package: the lock has both, and says which is whose.
+#[test]
+fn two_nodes_may_have_two_versions_of_a_package() {
+    let desk = Desk::new();
+    let repository = "[[repository]]\nname = \"my own\"\nuri = \"http://example.org\"\nsuite = \"trixie\"\n\
+                      components = [\"main\"]\nkey = \"-\"\nfingerprint = \"0123456789012345678901234567890123456789\"\npriority = 900";
+    let nodes = specs(&[("barn", "packages = [\"jq\"]"), ("eccles", &format!("packages = [\"jq\"]\n{repository}"))]);
+    let (debian, own) = (desk.serve(&[TRIXIE]), desk.serve(&[newer()]));
+    let sources = |spec: &profiles::spec::Spec| {
+        let mut sources = desk.sources(&debian);
+        if !spec.settings.repository.is_empty() {
+            let mut more = desk.sources(&own);
+            (more[0].repository, more[0].priority) = (Some("my own".to_owned()), 900);
+            sources.extend(more);
+        }
+        Ok(sources)
+    };
+    let lock = desk.renews(&sources, &nodes, None, &Upgrade::Nothing).unwrap();
+    insta::assert_snapshot!(stable(&lock));
+    assert_eq!(Lock::parse(&lock.text()).unwrap_or_else(|problems| panic!("{problems}")), lock);
+    let urls = |node: usize| {
+        let locked = Locked::of(&lock, &nodes[node], &sources(&nodes[node]).unwrap(), Some("http://snapshot")).unwrap();
+        locked.packages.into_iter().find(|package| package.name == "jq").unwrap().urls
+    };
+    assert_eq!(urls(1), [own.server.url("/pool/main/j/jq/jq_2_all.deb")], "no snapshots of other archives");
+    assert_eq!(urls(0).len(), 3);
+}
