@@ -23,13 +23,15 @@ pub mod locked;
 mod parse;
 pub mod renew;
 pub mod request;
+mod stay;
 pub mod why;
+mod words;
 
 pub use gather::Salvaged;
 pub use locked::Locked;
 
-use crate::lock::parse::{stamp, word};
 use crate::lock::request::{Repository, Request};
+use crate::lock::words::{stamp, word};
 use jiff::Timestamp;
 use profiles::problem::Problems;
 use profiles::spec::Spec;
@@ -221,20 +223,28 @@ impl Entry {
         line
     }
 
-    /// The same .deb, whatever Release it was taken from?
+    /// The same .deb, wherever it was found?
     pub fn is(&self, other: &Entry) -> bool {
-        let key = |entry: &Entry| {
-            let Entry { name, version, architecture, sha256, size, path, .. } = entry.clone();
-            (name, version, architecture, sha256, size, path)
-        };
-        key(self) == key(other)
+        (&self.name, &self.version, &self.architecture, self.size, &self.sha256)
+            == (&other.name, &other.version, &other.architecture, other.size, &other.sha256)
     }
 
-    /// Takes over what another line about the same .deb knows: the earlier day, more alternatives.
-    pub(crate) fn join(&mut self, other: &Entry) {
-        if (other.date, &other.origin) < (self.date, &self.origin) {
-            (self.date, self.origin) = (other.date, other.origin.clone());
+    /// Takes the place that another line about the same .deb knows, if that is better. At one place the earlier day counts:
+    /// the archive had it then. A file that moved, as from the security updates to a point release, is where it was seen last.
+    pub(crate) fn stand_at(&mut self, other: &Entry) {
+        let place = |entry: &Entry| (entry.origin.clone(), entry.path.clone());
+        let better = match place(self) == place(other) {
+            true => other.date < self.date,
+            false => (other.date, place(other)) > (self.date, place(self)),
+        };
+        if better {
+            (self.origin, self.path, self.date) = (other.origin.clone(), other.path.clone(), other.date);
         }
+    }
+
+    /// Takes over what another line about the same .deb knows: its place, and more alternatives.
+    pub(crate) fn join(&mut self, other: &Entry) {
+        self.stand_at(other);
         if self.needs.len() != other.needs.len() {
             return;
         }

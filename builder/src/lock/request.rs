@@ -1,6 +1,6 @@
 //! What a Spec asks of the archive, and nothing else of it: a changed user or time zone leaves a lock as it is.
 
-use crate::lock::parse::word;
+use crate::lock::words::word;
 use profiles::spec::Spec;
 use std::collections::BTreeSet;
 

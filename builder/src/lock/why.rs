@@ -22,7 +22,7 @@ pub struct Account {
     pub specs: Vec<String>,
     /// Has every image it?
     pub essential: bool,
-    /// The shortest way from each package that is asked for, the shortest first.
+    /// The shortest way from each package that is asked for, but for those that lead through another such; the shortest first.
     pub ways: Vec<Way>,
     /// The shortest way from an essential package.
     pub essential_way: Option<Vec<String>>,
@@ -69,6 +69,11 @@ impl Lock {
             .filter(|name| next.contains_key(*name))
             .map(|name| Way { asked_by: askers.get(*name).cloned().unwrap_or_default(), packages: follow(name) })
             .collect();
+        // A way through another package that is asked for says nothing that its own way does not.
+        ways.retain(|way| {
+            let between = way.packages.iter().skip(1).rev().skip(1);
+            between.into_iter().all(|name| !asked.contains(name.as_str()))
+        });
         ways.sort_by_key(|way| (way.packages.len(), way.packages.clone()));
         let essential = self.members(share).filter(|entry| entry.essential && next.contains_key(entry.name.as_str()));
         let shortest = essential.map(|entry| follow(&entry.name)).min_by_key(|way| (way.len(), way.clone()));

@@ -73,7 +73,9 @@ fn deb(package: &str, folder: &Path) -> (String, Vec<u8>, String) {
     let (name, version) = head.split_once(' ').unwrap_or((head, "1"));
     let fields: String =
         fields.split(';').map(str::trim).filter(|field| !field.is_empty()).map(|field| format!("{field}\n")).collect();
-    let made = Made::new(name, &fields).version(version).write(folder, "made");
+    let control = format!("Package: {name}\nVersion: {version}\nArchitecture: all\n{fields}Description: made\n");
+    // Of two members of a name the later counts.
+    let made = Made::new(name, "").member("control", &control).write(folder, "made");
     let bytes = std::fs::read(made).unwrap();
     let path = format!("pool/main/{}/{name}/{name}_{version}_all.deb", &name[..1]);
     let paragraph = format!(

@@ -209,3 +209,19 @@ fn two_nodes_may_have_two_versions_of_a_package() {
     assert_eq!(urls(1), [own.server.url("/pool/main/j/jq/jq_2_all.deb")], "no snapshots of other archives");
     assert_eq!(urls(0).len(), 3);
 }
+
+/// As at a point release: what came from the security updates is then in the release itself, under another path.
+#[test]
+fn a_package_that_moves_to_another_suite_stays_one_package() {
+    let desk = Desk::new();
+    let security = |age| Suite { name: "trixie-security", age, packages: &["jq 2"] };
+    let base = |age| Suite { name: "trixie", age, packages: &["bash; Essential: yes", "jq 1", "htop"] };
+    let old = desk.locks(&desk.serve(&[base(30), security(20)]), &asking(&[("eccles", "jq")]), None);
+    assert_eq!(old.versions("jq").next().unwrap().origin, "trixie-security");
+    let point = Suite { name: "trixie", age: 1, packages: &["bash; Essential: yes", "jq 2", "htop"] };
+    let market = desk.serve(&[point, Suite { packages: &[], ..security(1) }]);
+    let new = desk.locks(&market, &asking(&[("barn", "jq htop"), ("eccles", "jq")]), Some(&old));
+    assert_eq!((has(&new, "barn"), has(&new, "eccles")), ("bash 1, htop 1, jq 2".into(), "bash 1, jq 2".into()));
+    let jq: Vec<&str> = new.versions("jq").map(|entry| entry.origin.as_str()).collect();
+    assert_eq!(jq, ["trixie"]);
+}

@@ -21,13 +21,6 @@ impl Made {
         made.entry("./", EntryType::Directory, "", b"")
     }
 
-    /// Another version than 1.
-    pub fn version(mut self, version: &str) -> Made {
-        let control = &mut self.control[0].1;
-        *control = control.replacen("\nVersion: 1\n", &format!("\nVersion: {version}\n"), 1);
-        self
-    }
-
     pub fn member(mut self, name: &str, content: &str) -> Made {
         self.control.push((name.to_owned(), content.to_owned()));
         self
