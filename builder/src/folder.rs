@@ -84,6 +84,8 @@ name = @NAME@
 # [archive]
 # mirror = "https://mirror.example.org/debian"
 # security-mirror = "https://mirror.example.org/debian-security"
+# # Asked for locked packages that the mirrors have no more.
+# snapshot = "https://snapshot.example.org"
 # # What the finished machines' apt uses. Without it they have no apt sources.
 # node-mirror = "https://mirror.example.org/debian"
 # node-security-mirror = "https://mirror.example.org/debian-security"

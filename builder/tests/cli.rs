@@ -242,3 +242,14 @@ fn a_lock_without_a_fleet_or_a_fleet_without_a_lock_is_bad_input() {
     assert_eq!(fetch.status.code(), Some(2));
     assert!(err(&fetch).contains("there is no mimg.lock") && err(&fetch).contains("`mimg lock`"), "{}", err(&fetch));
 }
+
+#[test]
+fn an_archive_of_snapshots_that_is_no_address_is_refused() {
+    let folder = locked_fleet();
+    let path = folder.path().join("fleet.toml");
+    let text = std::fs::read_to_string(&path).expect("fleet.toml");
+    std::fs::write(&path, text + "[archive]\nsnapshot = \"nowhere\"\n").expect("fleet.toml");
+    let output = mimg(folder.path(), &["fetch", "--offline"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("the snapshot \"nowhere\" under [archive]"), "{}", err(&output));
+}

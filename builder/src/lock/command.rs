@@ -63,12 +63,27 @@ pub fn packages(folder: &Path, fleet: &Fleet, specs: &[Spec], online: bool) -> R
     let (mut packages, mut problems) = (BTreeMap::new(), Problems::default());
     for spec in specs {
         let sources = if online { sources(spec, &settings)? } else { Vec::new() };
-        match Locked::of(&lock, spec, &sources, settings.snapshot.as_deref()) {
+        match Locked::of(&lock, spec, &sources, snapshot(&settings)?) {
             Ok(locked) => packages.extend(locked.packages.into_iter().map(|package| (package.sha256.clone(), package))),
             Err(more) => problems.0.extend(more.0),
         }
     }
     Ok(problems.or(packages.into_values().collect())?)
+}
+
+/// The archive of snapshots that the fleet names.
+fn snapshot(settings: &fleet::Archive) -> Result<Option<&str>, Problems> {
+    match settings.snapshot.as_deref() {
+        Some(url) if !url.starts_with("http://") && !url.starts_with("https://") => {
+            let saw = format!("the snapshot {url:?} under [archive] in fleet.toml is no address");
+            Err(Problems(vec![Problem::of_none(
+                saw,
+                "http://… or https://…",
+                "write what comes before /archive/debian/",
+            )]))
+        }
+        url => Ok(url),
+    }
 }
 
 /// The Specs that a fleet's lock covers: all nodes, the fleet's own profiles, and those of the catalog that one of these
@@ -187,7 +202,7 @@ pub fn locked(
     match lock {
         Some(lock) => {
             let sources = if online { sources(spec, settings)? } else { Vec::new() };
-            Ok(Locked::of(&lock, spec, &sources, settings.snapshot.as_deref())?)
+            Ok(Locked::of(&lock, spec, &sources, snapshot(settings)?)?)
         }
         None if online => Locked::afresh(spec, settings, cache, progress),
         None => Err(without_lock("--offline builds from a lock").into()),
