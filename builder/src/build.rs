@@ -1,11 +1,7 @@
 //! From a frozen Spec to an image: the whole way on one page.
 
-use crate::archive::Archive;
 use crate::archive::cache::Cache;
 use crate::archive::fetch::fetch;
-use crate::archive::mirror::Mirror;
-use crate::archive::solve::Wanted;
-use crate::archive::source::Source;
 use crate::clean;
 use crate::image::base::Base;
 use crate::image::boot::Boot;
@@ -14,6 +10,7 @@ use crate::image::identity::Identity;
 use crate::image::initramfs::{self, Initramfs};
 use crate::image::manifest::Manifest;
 use crate::image::{Image, Layout, ext4, stream};
+use crate::lock::Locked;
 use crate::progress::Progress;
 use crate::tree::overlay::Overlay;
 use crate::tree::root::Attributes;
@@ -22,11 +19,8 @@ use crate::tree::shelf::{self, Shelf};
 use crate::tree::{Making, Stem, Tree};
 use crate::work::Work;
 use anyhow::{Context, Result, bail};
-use jiff::Timestamp;
 use profiles::file::File;
 use profiles::fleet;
-use profiles::problem::{Problem, Problems};
-use profiles::profile::Repository;
 use profiles::spec::Spec;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -38,6 +32,8 @@ pub const FIRSTBOOT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/firstboot
 /// What is built, of what, and where to.
 pub struct Order<'a> {
     pub spec: &'a Spec,
+    /// The Spec's exact packages.
+    pub locked: &'a Locked,
     /// `[archive]` of the fleet, or the defaults.
     pub archive: &'a fleet::Archive,
     /// The fleet's overlays: a folder for each profile that has one.
@@ -61,10 +57,9 @@ pub fn build(order: &Order, progress: &Progress) -> Result<Manifest> {
     let spec = order.spec;
     let cache = Cache::open(&order.cache.join("debs"))?;
     let work = Work::in_cache(order.cache)?;
-    let archive = Archive::open(&sources(spec, order.archive)?, &cache, progress, Timestamp::now())?;
-    let epoch = archive.epoch();
-    let packages = archive.solve(&wanted(spec)).map_err(asked_for_in_vain)?;
-    let debs = fetch(&packages, &cache, progress)?;
+    let Locked { epoch, suites, packages } = order.locked;
+    let epoch = *epoch;
+    let debs = fetch(packages, &cache, progress)?;
 
     let root = work.path().join("tree");
     fs_err::create_dir(&root)?;
@@ -94,7 +89,7 @@ pub fn build(order: &Order, progress: &Progress) -> Result<Manifest> {
         base.save()?;
         shelf.keep("bases", &key, draft)?;
     }
-    Ok(Manifest::new(spec, epoch, archive.suites(), &packages, image))
+    Ok(Manifest::new(spec, epoch, suites, packages, image))
 }
 
 /// The root file system of the finished tree: kept from an earlier run, or packed now, to be kept under the key.
@@ -120,42 +115,9 @@ fn packed(tree: &Tree, stem: &Stem, order: &Order, shelf: &Shelf, progress: &Pro
 /// A base that is still to be kept: its key, and its folder.
 type Unkept = Option<(String, tempfile::TempDir)>;
 
-/// Debian's suites and the Spec's own repositories.
-fn sources(spec: &Spec, archive: &fleet::Archive) -> Result<Vec<Source>> {
-    let mirror = Mirror::new(archive.mirror.as_deref(), archive.security_mirror.as_deref())?;
-    let mut sources = Source::debian(&mirror, &spec.settings.components)?;
-    for repository in &spec.settings.repository {
-        let source = extra(repository)
-            .with_context(|| format!("reading the repository {:?} of the profile", repository.name))?;
-        sources.push(source);
-    }
-    for source in &mut sources {
-        source.check_valid_until = archive.check_valid_until.unwrap_or(true);
-    }
-    Ok(sources)
-}
-
-fn extra(repository: &Repository) -> Result<Source> {
-    let Repository { uri, suite, components, key, fingerprint, priority, .. } = repository;
-    let mut source = Source::extra(uri, suite, components, key.as_bytes(), &[fingerprint])?;
-    source.priority = *priority;
-    Ok(source)
-}
-
-fn wanted(spec: &Spec) -> Vec<Wanted> {
-    let each = |(name, by): (String, Vec<String>)| Wanted { name, by: by.join(", ") };
-    spec.packages().into_iter().map(each).collect()
-}
-
 /// The packages that the catalog's base profile asks for: what most trees share.
 fn base() -> Result<BTreeSet<String>> {
     Ok(fleet::Fleet::catalog()?.profile("base")?.packages().into_keys().collect())
-}
-
-/// Packages that do not exist, or not together, are bad input: the settings have to change.
-fn asked_for_in_vain(error: anyhow::Error) -> Problems {
-    let cure = "change the packages of the profile or node that asks for them";
-    Problems(vec![Problem::of_none(format!("{error:#}"), "packages that exist, and can be installed together", cure)])
 }
 
 /// Puts into the tree what no package brings: overlays, the Parts' files, firstboot and its Spec.

@@ -26,6 +26,10 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "DIR", env = "MIMG_CACHE", value_hint = ValueHint::DirPath)]
     pub cache: Option<PathBuf>,
 
+    /// Open no connection: what the cache lacks is listed at once. For build, test, lock and fetch.
+    #[arg(long, global = true)]
+    pub offline: bool,
+
     /// Print the result as JSON.
     #[arg(long, global = true)]
     pub json: bool,
@@ -33,7 +37,7 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Start a fleet: a commented fleet.toml with a fresh id, one example node, schemas for editors, a .gitignore.
+    /// Start a fleet: a commented fleet.toml with a fresh id, one example node, schemas for editors, what git has to know.
     Init {
         /// The folder; made if it does not exist. Nothing in it is replaced.
         #[arg(value_hint = ValueHint::DirPath)]
@@ -59,6 +63,29 @@ pub enum Command {
     Secrets {
         #[command(subcommand)]
         what: Secrets,
+    },
+    /// Lock the exact packages of all nodes and profiles, in mimg.lock. What is locked stays; what is new is added.
+    Lock {
+        /// Move these packages to what the archive has; without names, all.
+        #[arg(long, value_name = "PACKAGE", num_args = 0.., conflicts_with = "why")]
+        upgrade: Option<Vec<String>>,
+        /// Show what would change, and write nothing.
+        #[arg(long, conflicts_with = "why")]
+        dry_run: bool,
+        /// Show who asks for this package, and what leads to it. Reads the lock only.
+        #[arg(long, value_name = "PACKAGE")]
+        why: Option<String>,
+    },
+    /// Download all packages of the lock into the cache, to build without a network later, or elsewhere.
+    Fetch {
+        #[command(flatten)]
+        whose: Whose,
+    },
+    /// Show what differs between two locks, or between the manifests of two images.
+    Diff {
+        /// mimg.lock, or IMAGE.manifest.json.
+        old: PathBuf,
+        new: PathBuf,
     },
     /// Write a node's seed: a small medium, labelled MIMG-SEED, that makes a waiting machine that node.
     Seed {
@@ -155,6 +182,21 @@ impl Subject {
     pub fn name(&self) -> &str {
         self.node.as_deref().or(self.profile.as_deref()).unwrap_or_default()
     }
+}
+
+/// Whose packages: a profile's, a node's, or those of all.
+#[derive(Args, Clone)]
+#[group(multiple = false)]
+pub struct Whose {
+    /// Only those of this profile.
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// Only those of this node.
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+    /// Those of all nodes and profiles of the lock. This is the default.
+    #[arg(long)]
+    pub all: bool,
 }
 
 #[cfg(test)]

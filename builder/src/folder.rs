@@ -60,6 +60,7 @@ pub fn init(folder: &Path, id: Uuid) -> Result<Vec<String>> {
         ("fleet.toml".to_owned(), editor::directive(Document::Fleet) + &fleet),
         ("nodes/eccles.toml".to_owned(), editor::directive(Document::Node) + NODE),
         (".gitignore".to_owned(), IGNORE.to_owned()),
+        (".gitattributes".to_owned(), ATTRIBUTES.to_owned()),
     ];
     files.extend(editor::files());
     for (path, _) in &files {
@@ -87,6 +88,8 @@ name = @NAME@
 # [archive]
 # mirror = "https://mirror.example.org/debian"
 # security-mirror = "https://mirror.example.org/debian-security"
+# # Asked for locked packages that the mirrors have no more.
+# snapshot = "https://snapshot.example.org"
 # # What the finished machines' apt uses. Without it they have no apt sources.
 # node-mirror = "https://mirror.example.org/debian"
 # node-security-mirror = "https://mirror.example.org/debian-security"
@@ -112,6 +115,9 @@ timezone = "Etc/UTC"
 # [[unit]]
 # name = "nginx.service"
 "#;
+
+/// Each line of a lock stands for itself: the union of two branches is what both want, and is checked when it is read.
+const ATTRIBUTES: &str = "mimg.lock merge=union\n";
 
 const IGNORE: &str =
     "*.img\n*.img.*\n*.part\n*.qcow2\n*.seed\n*.manifest.json\n*.spdx.json\n*.SHA256SUMS\n*.SHA256SUMS.minisig\n";

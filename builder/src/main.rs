@@ -1,16 +1,21 @@
 //! `mimg`: the command line.
 
 use anyhow::{Context, Result, bail};
+use builder::archive::cache::Cache;
+use builder::archive::fetch::fetch;
 use builder::build::{Order, build};
-use builder::cli::{Build, Cli, Command, Secrets, Subject};
+use builder::cli::{Build, Cli, Command, Secrets, Subject, Whose};
 use builder::image::manifest::Manifest;
+use builder::lock::change::Changes;
+use builder::lock::command;
+use builder::lock::renew::Upgrade;
 use builder::progress::Progress;
 use builder::publish::place::Place;
 use builder::publish::signature::{PublicKey, SigningKey};
 use builder::publish::{Format, Publication};
 use builder::secrets::{self, Store, identity::Identity};
 use builder::work::Work;
-use builder::{completion, editor, folder, image::fat, man, tree::sandbox, verify, vm::trial};
+use builder::{completion, diff, editor, folder, image::fat, man, tree::sandbox, verify, vm::trial};
 use clap::Parser;
 use profiles::fleet::{Archive, Fleet};
 use profiles::part::SEED_LABEL;
@@ -66,6 +71,10 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         }
         Command::Seed { node, out } => seed(cli, node, out),
         Command::Test { subject, image } => test(cli, subject, image.as_deref()),
+        Command::Lock { why: Some(package), .. } => why(cli, package),
+        Command::Lock { upgrade, dry_run, .. } => lock(cli, upgrade.as_deref(), *dry_run),
+        Command::Fetch { whose } => fetch_packages(cli, whose),
+        Command::Diff { old, new } => show_difference(cli, old, new),
         Command::Clean => clean(cli),
         Command::Schema { document, write } => schema(cli, *document, *write),
         Command::Completions { shell } => {
@@ -252,8 +261,11 @@ fn argument(subject: &Subject) -> String {
 fn build_to(cli: &Cli, spec: &Spec, archive: &Archive, out: &Path) -> Result<Manifest> {
     let overlays = fleet_folder(cli).map(|folder| folder.join("overlays"));
     let cache = cache(cli)?;
-    let order = Order { spec, archive, overlays: overlays.as_deref(), out, cache: &cache };
-    build(&order, &Progress::to_stderr())
+    let progress = Progress::to_stderr();
+    let debs = Cache::open(&cache.join("debs"))?;
+    let locked = command::locked(fleet_folder(cli).as_deref(), spec, archive, !cli.offline, &debs, &progress)?;
+    let order = Order { spec, locked: &locked, archive, overlays: overlays.as_deref(), out, cache: &cache };
+    build(&order, &progress).map_err(command::cured)
 }
 
 fn verify_image(cli: &Cli, image: &Path, key: Option<&Path>) -> Result<ExitCode> {
@@ -327,6 +339,88 @@ fn init_secrets(cli: &Cli, named: &[String], offline: Option<&str>) -> Result<Ex
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// The fleet's folder, where a command is about a fleet and nothing else.
+fn own_folder(cli: &Cli) -> Result<PathBuf> {
+    let here = || {
+        Problem::of_none(
+            "there is no fleet here",
+            "a fleet's folder",
+            "name it with --fleet, or start one with `mimg init DIR`",
+        )
+    };
+    Ok(fleet_folder(cli).ok_or_else(|| Problems(vec![here()]))?)
+}
+
+fn lock(cli: &Cli, upgrade: Option<&[String]>, dry_run: bool) -> Result<ExitCode> {
+    let upgrade = match upgrade {
+        None => Upgrade::Nothing,
+        Some([]) => Upgrade::All,
+        Some(names) => Upgrade::These(names.iter().cloned().collect()),
+    };
+    let (folder, debs) = (own_folder(cli)?, Cache::open(&cache(cli)?.join("debs"))?);
+    let progress = Progress::to_stderr();
+    let renewed = with_fleet(cli, |fleet| command::renew(&folder, fleet, &upgrade, !cli.offline, &debs, &progress))?;
+    if renewed.differs && !dry_run {
+        command::write(&folder, &renewed.new)?;
+    }
+    let changes = Changes::between(&renewed.old, &renewed.new);
+    if cli.json {
+        print_json(&changes)?;
+    } else {
+        // All of a first lock is new: nobody wants to read that.
+        if !renewed.old.packages.is_empty() {
+            print!("{changes}");
+        }
+        progress.say(&renewed.told(&folder, dry_run));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn why(cli: &Cli, package: &str) -> Result<ExitCode> {
+    let folder = own_folder(cli)?;
+    with_fleet(cli, |fleet| {
+        let lock = command::of(&folder, fleet)?;
+        let accounts = lock.why(package, &command::specs(fleet)?)?;
+        if cli.json {
+            print_json(&accounts)?;
+        } else {
+            accounts.iter().for_each(|account| print!("{account}"));
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn fetch_packages(cli: &Cli, whose: &Whose) -> Result<ExitCode> {
+    let (folder, debs) = (own_folder(cli)?, cache(cli)?.join("debs"));
+    let packages = with_fleet(cli, |fleet| {
+        let specs = match (&whose.node, &whose.profile) {
+            (Some(node), _) => vec![fleet.node(node)?],
+            (_, Some(profile)) => vec![fleet.profile(profile)?],
+            _ => command::specs(fleet)?,
+        };
+        command::packages(&folder, fleet, &specs, !cli.offline)
+    })?;
+    fetch(&packages, &Cache::open(&debs)?, &Progress::to_stderr()).map_err(command::cured)?;
+    let folder = debs.parent().unwrap_or(&debs);
+    if cli.json {
+        print_json(&serde_json::json!({ "packages": packages.len(), "cache": folder }))?;
+    } else {
+        println!("{}", folder.display());
+        eprintln!("To build without a network, here or from a copy of that folder: mimg build --offline --cache DIR …");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show_difference(cli: &Cli, old: &Path, new: &Path) -> Result<ExitCode> {
+    let difference = diff::diff(&diff::Listing::read(old)?, &diff::Listing::read(new)?);
+    if cli.json {
+        print_json(&difference)?;
+    } else {
+        print!("{difference}");
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn seed(cli: &Cli, node: &str, out: &Path) -> Result<ExitCode> {

@@ -28,7 +28,7 @@ fn a_new_fleet_is_started_checked_and_shown() {
     assert!(started.status.success(), "{}", err(&started));
     assert_eq!(
         out(&started),
-        "home/fleet.toml\nhome/nodes/eccles.toml\nhome/.gitignore\nhome/schemas/fleet.json\nhome/schemas/node.json\n\
+        "home/fleet.toml\nhome/nodes/eccles.toml\nhome/.gitignore\nhome/.gitattributes\nhome/schemas/fleet.json\nhome/schemas/node.json\n\
          home/schemas/profile.json\nhome/.tombi.toml\n"
     );
     let checked = mimg(folder.path(), &["check", "--fleet", "home"]);
@@ -120,4 +120,140 @@ fn a_seed_is_a_fat_medium_with_the_nodes_spec() {
         said("mtype", &["-i", "eccles.seed", "::spec.json"]),
         out(&mimg(folder.path(), &["spec", "--node", "eccles"]))
     );
+}
+
+/// A fleet with one node that asks for one package, and its lock.
+fn locked_fleet() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |path: &str, text: &str| {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+        std::fs::write(path, text).expect("a file");
+    };
+    write("fleet.toml", "[fleet]\nid = \"6f2cbe5e-9a5e-4a43-8a53-3f1d6a2e4f10\"\nname = \"home\"\n");
+    write("profiles/plain.toml", "components = [\"main\"]\npackages = [\"htop\"]\n");
+    write("nodes/eccles.toml", "profiles = [\"plain\"]\n");
+    write("mimg.lock", &lock("3.4.1-5", "trixie"));
+    folder
+}
+
+fn lock(version: &str, origin: &str) -> String {
+    let (release, deb) = ("5".repeat(64), "6".repeat(64));
+    format!(
+        "mimg.lock 1\n# Written by `mimg lock`. Keep it in git, and do not edit it.\n\
+         fleet 6f2cbe5e-9a5e-4a43-8a53-3f1d6a2e4f10\nrelease {origin} 20260912T075541Z {release}\n\
+         package htop {version} amd64 {origin} 20260912T075541Z 171000 {deb} pool/main/h/htop/htop_{version}_amd64.deb\n\
+         node/eccles from main\nnode/eccles asks htop\nnode/eccles has htop\nprofile/plain as node/eccles\nend\n"
+    )
+}
+
+#[test]
+fn a_lock_that_fits_stays_as_it_is_without_a_network() {
+    let folder = locked_fleet();
+    let output = mimg(folder.path(), &["lock", "--offline"]);
+    assert!(output.status.success(), "{}", err(&output));
+    assert_eq!(out(&output), "");
+    assert!(err(&output).contains("mimg.lock stays as it is: 1 packages for 2 nodes and profiles"), "{}", err(&output));
+    assert_eq!(std::fs::read_to_string(folder.path().join("mimg.lock")).expect("a lock"), lock("3.4.1-5", "trixie"));
+}
+
+#[test]
+fn what_is_new_to_the_lock_needs_a_network_and_says_so() {
+    let folder = locked_fleet();
+    std::fs::write(folder.path().join("nodes/eccles.toml"), "profiles = [\"plain\"]\npackages = [\"jq\"]\n")
+        .expect("a node");
+    for arguments in
+        [&["lock", "--offline"][..], &["lock", "--offline", "--upgrade"], &["lock", "--offline", "--dry-run"]]
+    {
+        let output = mimg(folder.path(), arguments);
+        assert_eq!(output.status.code(), Some(2), "{}", err(&output));
+        assert!(err(&output).contains("--offline allows no connection"), "{}", err(&output));
+    }
+    let fetch = mimg(folder.path(), &["fetch", "--offline"]);
+    assert_eq!(fetch.status.code(), Some(2));
+    assert!(
+        err(&fetch).contains("node eccles asks for something else than when mimg.lock was made: jq is new"),
+        "{}",
+        err(&fetch)
+    );
+}
+
+#[test]
+fn a_fetch_without_a_network_lists_what_the_cache_lacks() {
+    let folder = locked_fleet();
+    for arguments in
+        [&["fetch", "--offline"][..], &["fetch", "--offline", "--all"], &["fetch", "--offline", "--node", "eccles"]]
+    {
+        let output = mimg(folder.path(), arguments);
+        assert_eq!(output.status.code(), Some(1), "{}", err(&output));
+        let said = err(&output);
+        assert!(said.contains("the cache lacks 1 package (0.2 MB):\n  htop 3.4.1-5, 171 kB\n"), "{said}");
+        assert!(said.contains("cure: `mimg fetch`"), "{said}");
+    }
+}
+
+#[test]
+fn the_lock_tells_who_asks_for_a_package() {
+    let folder = locked_fleet();
+    let why = mimg(folder.path(), &["lock", "--why", "htop"]);
+    assert_eq!(
+        out(&why),
+        "htop 3.4.1-5, of node eccles, profile plain\n  node eccles, profile plain ask for htop\n",
+        "{}",
+        err(&why)
+    );
+    let json = mimg(folder.path(), &["lock", "--why", "htop", "--json"]);
+    let accounts: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(accounts[0]["ways"][0]["packages"][0], "htop");
+    let near = mimg(folder.path(), &["lock", "--why", "htoop"]);
+    assert_eq!(near.status.code(), Some(2));
+    assert!(err(&near).contains("did you mean htop?"), "{}", err(&near));
+}
+
+#[test]
+fn a_damaged_lock_is_told_by_every_command_that_reads_it() {
+    let folder = locked_fleet();
+    let text = lock("3.4.1-5", "trixie")
+        .replace("node/eccles has htop\n", "<<<<<<< HEAD\nnode/eccles has htop\n=======\n>>>>>>> two\n");
+    std::fs::write(folder.path().join("mimg.lock"), text).expect("a lock");
+    for arguments in [&["lock"][..], &["lock", "--why", "htop"], &["fetch"], &["diff", "mimg.lock", "mimg.lock"]] {
+        let output = mimg(folder.path(), arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", err(&output));
+        assert!(err(&output).contains("git left a conflict here\n --> mimg.lock:8:1"), "{}", err(&output));
+    }
+}
+
+#[test]
+fn two_locks_are_compared() {
+    let folder = locked_fleet();
+    std::fs::write(folder.path().join("new.lock"), lock("3.5.0-1", "trixie-security")).expect("a lock");
+    let output = mimg(folder.path(), &["diff", "mimg.lock", "new.lock"]);
+    assert!(output.status.success(), "{}", err(&output));
+    assert!(out(&output).contains("changed  htop 3.4.1-5 -> 3.5.0-1  171 kB -> 171 kB\n"), "{}", out(&output));
+    let json = mimg(folder.path(), &["diff", "mimg.lock", "new.lock", "--json"]);
+    let difference: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(difference["changed"][0]["new"]["version"], "3.5.0-1");
+}
+
+#[test]
+fn a_lock_without_a_fleet_or_a_fleet_without_a_lock_is_bad_input() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let nowhere = mimg(folder.path(), &["lock"]);
+    assert_eq!(nowhere.status.code(), Some(2));
+    assert!(err(&nowhere).contains("there is no fleet here"), "{}", err(&nowhere));
+    assert!(mimg(folder.path(), &["init", "."]).status.success());
+    let fetch = mimg(folder.path(), &["fetch"]);
+    assert_eq!(fetch.status.code(), Some(2));
+    assert!(err(&fetch).contains("there is no mimg.lock") && err(&fetch).contains("`mimg lock`"), "{}", err(&fetch));
+}
+
+#[test]
+fn an_archive_of_snapshots_that_is_no_address_is_refused() {
+    let folder = locked_fleet();
+    let path = folder.path().join("fleet.toml");
+    let text = std::fs::read_to_string(&path).expect("fleet.toml");
+    std::fs::write(&path, text + "[archive]\nsnapshot = \"nowhere\"\n").expect("fleet.toml");
+    let output = mimg(folder.path(), &["fetch", "--offline"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("the snapshot \"nowhere\" under [archive]"), "{}", err(&output));
 }

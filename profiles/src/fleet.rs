@@ -49,6 +49,9 @@ pub struct Archive {
     /// The mirror of trixie-security that a finished machine's apt uses. Default: none.
     #[schemars(title = "URL")]
     pub node_security_mirror: Option<String>,
+    /// An archive of snapshots, asked for locked packages that no mirror has any more. Below its address the state of each
+    /// moment is at `archive/debian/20260912T075541Z/` and `archive/debian-security/20260912T075541Z/`. Default: none.
+    pub snapshot: Option<String>,
     /// Whether an archive that has expired is refused (Valid-Until). Default: true; false for a snapshot of a day gone by.
     pub check_valid_until: Option<bool>,
 }
@@ -127,6 +130,11 @@ impl<'a> Fleet<'a> {
 
     pub fn nodes(&self) -> impl Iterator<Item = &str> {
         self.nodes.keys().map(String::as_str)
+    }
+
+    /// Names of the fleet's own profiles.
+    pub fn own_profiles(&self) -> impl Iterator<Item = &str> {
+        self.own.keys().map(String::as_str)
     }
 
     /// Names of all profiles, the fleet's and the catalog's, each once.

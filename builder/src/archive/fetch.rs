@@ -1,11 +1,12 @@
 //! Packages from their mirrors into the cache.
 
 use crate::archive::cache::{Cache, Content};
-use crate::archive::http::{Http, Patience};
+use crate::archive::http::{Gone, Http, Patience};
 use crate::archive::package::Package;
 use crate::progress::{Progress, Stage, Unit};
 use anyhow::{Context, Result};
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -13,7 +14,8 @@ use std::sync::Mutex;
 const LANES: usize = 8;
 
 /// The verified .deb of each package, in the order of `packages`. What the cache lacks is downloaded, several at a time,
-/// the largest first. The first failure ends all of it; what was complete by then stays in the cache.
+/// the largest first. The first failure ends all of it, but for packages that no mirror has: the others are fetched, and
+/// these are told all at once (`Missing`). What was complete by then stays in the cache.
 pub fn fetch(packages: &[Package], cache: &Cache, progress: &Progress) -> Result<Vec<PathBuf>> {
     fetch_with(&Http::new(Patience::default()), packages, cache, progress)
 }
@@ -29,19 +31,66 @@ pub fn fetch_with(http: &Http, packages: &[Package], cache: &Cache, progress: &P
         Ok(())
     })?;
     let missing = missing(packages, &lock(&found));
+    let mut unreachable: Vec<Package> = missing.iter().filter(|one| one.urls.is_empty()).copied().cloned().collect();
+    if !unreachable.is_empty() {
+        unreachable.sort_by(|a, b| a.name.cmp(&b.name));
+        return Err(Missing { packages: unreachable, gone: false }.into());
+    }
     let bytes = missing.iter().map(|package| package.size).sum();
     cache.room_for(bytes).context("fetching packages")?;
     stage.total(bytes, Unit::Bytes);
     let count = missing.len();
+    let gone = Mutex::new(Vec::new());
     each(missing, |package| {
-        let path = one(http, package, cache, progress, &stage)?;
-        lock(&found).insert(package.sha256.clone(), path);
+        match one(http, package, cache, progress, &stage) {
+            Ok(path) => drop(lock(&found).insert(package.sha256.clone(), path)),
+            Err(error) if error.downcast_ref::<Gone>().is_some() => lock(&gone).push((package.clone(), error)),
+            Err(error) => return Err(error),
+        }
         Ok(())
     })?;
+    let gone = gone.into_inner().unwrap_or_else(|poison| poison.into_inner());
+    if !gone.is_empty() {
+        return Err(Missing::of(gone));
+    }
     stage.done(format!("{} packages, {count} of them downloaded, {} MB", packages.len(), bytes / 1_000_000));
     let found = lock(&found);
     packages.iter().map(|package| found.get(&package.sha256).cloned().context("losing a package")).collect()
 }
+
+/// Packages that cannot be had, with all that is to be said about them.
+#[derive(Debug)]
+pub struct Missing {
+    /// By name.
+    pub packages: Vec<Package>,
+    /// Did the mirrors say that they do not have them? Else nobody was asked.
+    pub gone: bool,
+}
+
+impl Missing {
+    fn of(gone: Vec<(Package, anyhow::Error)>) -> anyhow::Error {
+        let mut said: Vec<String> = gone.iter().map(|(_, error)| format!("{error:#}")).collect();
+        said.sort();
+        let mut packages: Vec<Package> = gone.into_iter().map(|(package, _)| package).collect();
+        packages.sort_by(|a, b| a.name.cmp(&b.name));
+        anyhow::Error::msg(said.join("\n")).context(Missing { packages, gone: true })
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        let bytes: u64 = self.packages.iter().map(|package| package.size).sum();
+        let what = if self.gone { "no mirror has" } else { "the cache lacks" };
+        let count = self.packages.len();
+        write!(out, "{what} {count} package{} ({:.1} MB):", if count == 1 { "" } else { "s" }, bytes as f64 / 1e6)?;
+        for package in &self.packages {
+            write!(out, "\n  {package}, {} kB", package.size.div_ceil(1000))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Missing {}
 
 impl Package {
     fn content(&self) -> Content {

@@ -2,6 +2,7 @@
 
 use crate::archive::cache::{Part, is_full};
 use anyhow::{Context, Result, anyhow, bail};
+use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 use ureq::http::{Response, StatusCode, header};
@@ -37,6 +38,18 @@ pub enum Failure {
     Here(anyhow::Error),
 }
 
+/// No mirror has the file: each said so, and would say so again.
+#[derive(Debug)]
+pub struct Gone(String);
+
+impl fmt::Display for Gone {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Gone {}
+
 /// A client for many requests at once.
 #[derive(Clone)]
 pub struct Http {
@@ -61,10 +74,10 @@ impl Http {
     }
 
     /// Tries the addresses one after the other, round after round, until one attempt succeeds. The error has the last
-    /// failure of each address.
+    /// failure of each address; it is `Gone` where none of them may have it in a while.
     pub fn try_each<T>(&self, urls: &[String], attempt: impl FnMut(&str) -> Result<T, Failure>) -> Result<T> {
         let mut attempt = attempt;
-        let mut seen: Vec<(&String, anyhow::Error)> = Vec::new();
+        let mut seen: Vec<(&String, anyhow::Error, bool)> = Vec::new();
         let mut open: Vec<&String> = urls.iter().collect();
         for round in 0..self.patience.attempts {
             if round > 0 && !open.is_empty() {
@@ -77,12 +90,15 @@ impl Http {
                     Err(Failure::Passing(error)) => (error, true),
                     Err(Failure::Absent(error)) => (error, false),
                 };
-                seen.retain(|(other, _)| *other != url);
-                seen.push((url, error));
+                seen.retain(|(other, _, _)| *other != url);
+                seen.push((url, error, again));
                 open.extend(again.then_some(url));
             }
         }
-        let said: Vec<String> = seen.iter().map(|(url, error)| format!("{url}: {error:#}")).collect();
+        let said: Vec<String> = seen.iter().map(|(url, error, _)| format!("{url}: {error:#}")).collect();
+        if !seen.is_empty() && seen.iter().all(|(_, _, again)| !again) {
+            return Err(Gone(said.join("; ")).into());
+        }
         bail!("{}", if said.is_empty() { "no mirror is named".to_owned() } else { said.join("; ") })
     }
 

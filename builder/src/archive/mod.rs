@@ -7,6 +7,7 @@ pub mod fetch;
 pub mod http;
 pub mod index;
 pub mod mirror;
+mod opening;
 pub mod package;
 pub mod relation;
 pub mod release;
@@ -16,27 +17,19 @@ pub mod source;
 pub mod universe;
 mod walk;
 
-use crate::archive::cache::{Cache, Content};
-use crate::archive::fetch::download;
-use crate::archive::http::{Failure, Http, Patience, text};
+use crate::archive::cache::Cache;
+use crate::archive::http::{Http, Patience};
 use crate::archive::index::{Entry, Index, Names};
+use crate::archive::opening::Opening;
 use crate::archive::package::Package;
-use crate::archive::release::{Listed, Release};
-use crate::archive::solve::{Wanted, solve};
+use crate::archive::solve::{Chosen, Wanted, solve};
 use crate::archive::source::Source;
-use crate::archive::universe::Universe;
-use crate::progress::{Progress, Stage};
-use anyhow::{Context, Result, anyhow, bail};
-use fs_err as fs;
+use crate::archive::universe::{Pins, Universe};
+use crate::progress::Progress;
+use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-use std::io::{Read, Write};
-
-/// An InRelease of Debian has about 140 kB.
-const RELEASE_LIMIT: u64 = 16 << 20;
-/// An index that does not say how much it holds may hold this much.
-const INDEX_LIMIT: u64 = 1 << 30;
+use std::collections::HashSet;
 
 /// Verified suites, and all packages that they offer.
 pub struct Archive {
@@ -51,6 +44,8 @@ pub struct Archive {
 pub struct Suite {
     pub uris: Vec<String>,
     pub suite: String,
+    /// How a lock calls it: `Source::origin`.
+    pub origin: String,
     pub components: Vec<String>,
     /// When it was published.
     pub date: Timestamp,
@@ -106,174 +101,36 @@ impl Archive {
 
     /// All packages that could be chosen. Worth keeping where several images are solved.
     pub fn universe(&self) -> Result<Universe<'_>> {
+        self.universe_with(&[], &Pins::new())
+    }
+
+    /// As `universe`, with packages of older days, and the very .debs that are to be taken where there is a choice.
+    pub fn universe_with<'a>(&'a self, older: &'a [Index], pins: &Pins) -> Result<Universe<'a>> {
         let (mut entries, mut names) = (Vec::<Entry>::new(), Names::default());
-        for index in &self.indexes {
+        for index in self.indexes.iter().chain(older) {
             let suite = &self.suites[index.suite].suite;
             entries.extend(index.entries(&mut names).with_context(|| format!("reading an index of {suite}"))?);
         }
-        Universe::new(entries, &self.priorities)
+        Universe::pinned(entries, &self.priorities, pins)
+    }
+
+    /// The SHA-256 of every .deb that the indexes list.
+    pub fn listed(&self) -> HashSet<&str> {
+        self.indexes
+            .iter()
+            .flat_map(|index| index.text.lines())
+            .filter_map(|line| line.strip_prefix("SHA256: "))
+            .collect()
     }
 
     /// As `solve`, in a universe of this archive.
     pub fn solve_in(&self, universe: &Universe, wanted: &[Wanted]) -> Result<Vec<Package>> {
-        let packages = solve(universe, wanted)?.into_iter().map(|chosen| {
+        let solution = solve(universe, wanted)?;
+        let places: HashSet<usize> = solution.iter().map(|chosen| chosen.place).collect();
+        let package = |chosen: Chosen| {
             let suite = &self.suites[universe.entry(chosen.place).suite];
-            chosen.package(universe, &suite.uris, &suite.suite)
-        });
-        Ok(packages.collect())
-    }
-}
-
-/// What opening each source shares.
-struct Opening<'x> {
-    http: &'x Http,
-    cache: &'x Cache,
-    progress: &'x Progress,
-    now: Timestamp,
-    stage: &'x Stage,
-}
-
-impl Opening<'_> {
-    fn suite(&self, source: &Source) -> Result<(Suite, Vec<String>)> {
-        let (signed, release) = self.release(source)?;
-        let mut texts = Vec::new();
-        for component in &source.components {
-            for folder in folders(&release, component)? {
-                texts.push(self.index(source, &release, &folder)?);
-            }
-        }
-        let suite = Suite {
-            uris: source.uris.clone(),
-            suite: source.suite.clone(),
-            components: source.components.clone(),
-            date: release.date,
-            sha256: hex::encode(Sha256::digest(signed.as_bytes())),
+            chosen.package(universe, &places, suite)
         };
-        Ok((suite, texts))
+        solution.into_iter().map(package).collect()
     }
-
-    /// The newest Release that we know of: the mirror's, or the one kept from an earlier run if the mirror's is older.
-    fn release(&self, source: &Source) -> Result<(String, Release)> {
-        let urls: Vec<String> =
-            source.uris.iter().map(|uri| format!("{uri}/dists/{}/InRelease", source.suite)).collect();
-        let (signed, release) = self.http.try_each(&urls, |url| {
-            self.stage.now(url);
-            let bytes = self.http.get(url, RELEASE_LIMIT)?;
-            let judged = text(bytes).and_then(|signed| Ok((self.judge(source, &signed)?, signed)));
-            judged.map(|(release, signed)| (signed, release)).map_err(Failure::Absent)
-        })?;
-        let name = kept_name(source);
-        let kept = self.cache.kept(&name).and_then(|kept| Some((self.judge(source, &kept).ok()?, kept)));
-        match kept {
-            Some((newer, kept)) if newer.date > release.date => {
-                self.progress.say(&format!(
-                    "{}: the mirror is behind (its Release is of {}, the one kept of {}): going on with the newer",
-                    source.name(),
-                    release.date,
-                    newer.date
-                ));
-                Ok((kept, newer))
-            }
-            _ => {
-                self.cache.keep(&name, &signed)?;
-                Ok((signed, release))
-            }
-        }
-    }
-
-    fn judge(&self, source: &Source, signed: &str) -> Result<Release> {
-        let release = Release::parse(&source.keyring.verify(signed, self.now)?)?;
-        release.check(&source.suite, source.check_valid_until, self.now)?;
-        Ok(release)
-    }
-
-    /// The text of one index. What the cache keeps is the unpacked text, where the Release has its digest.
-    fn index(&self, source: &Source, release: &Release, folder: &str) -> Result<String> {
-        let path = format!("{folder}/Packages");
-        let what = format!("{path} of {}", source.suite);
-        let plain = release.file(&path).map(content);
-        if let Some(plain) = &plain
-            && let Some(file) = self.cache.get(plain, &what, self.progress)?
-        {
-            return Ok(fs::read_to_string(file)?);
-        }
-        let packed = ["xz", "gz"].iter().find_map(|packing| {
-            let path = format!("{path}.{packing}");
-            Some((*packing, release.file(&path)?, path))
-        });
-        let Some((packing, listed, packed_path)) = packed else {
-            let plain = plain.with_context(|| format!("the Release lists no {path} (plain, .gz or .xz)"))?;
-            return Ok(fs::read_to_string(self.file(source, release, &path, &plain, &what)?)?);
-        };
-        let packed = content(listed);
-        let limit = plain.as_ref().map_or(INDEX_LIMIT, |plain| plain.size);
-        let unpacked = || -> Result<Vec<u8>> {
-            let file = self.file(source, release, &packed_path, &packed, &what)?;
-            unpack(packing, &fs::read(file)?, limit).with_context(|| format!("unpacking {what}"))
-        };
-        let Some(plain) = plain else { return text(unpacked()?).with_context(|| format!("reading {what}")) };
-        // The packed file comes and goes under the lock of the plain one: whoever waits for that lock needs it no more.
-        let file = self.cache.fill(&plain, &what, self.progress, |part| {
-            part.cut(0)?;
-            part.write_all(&unpacked()?)?;
-            self.cache.forget(&packed)
-        })?;
-        fs::read_to_string(file).with_context(|| format!("reading {what}"))
-    }
-
-    fn file(
-        &self,
-        source: &Source,
-        release: &Release,
-        path: &str,
-        content: &Content,
-        what: &str,
-    ) -> Result<std::path::PathBuf> {
-        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let below = match release.by_hash {
-            true => format!("{folder}/by-hash/SHA256/{}", content.sha256),
-            false => path.to_owned(),
-        };
-        let urls: Vec<String> = source.uris.iter().map(|uri| format!("{uri}/dists/{}/{below}", source.suite)).collect();
-        self.cache.room_for(content.size)?;
-        self.stage.now(what);
-        download(self.http, &urls, content, what, self.cache, self.progress, &mut |_| {})
-    }
-}
-
-/// The folders with a component's indexes: our architecture's, and `all` where that is kept apart.
-fn folders(release: &Release, component: &str) -> Result<Vec<String>> {
-    let own = format!("{component}/binary-amd64");
-    let all = format!("{component}/binary-all");
-    let mut there: Vec<&str> = release.package_indexes().collect();
-    there.sort_unstable();
-    there.dedup();
-    if !there.contains(&own.as_str()) {
-        let components: Vec<&str> = there.iter().filter_map(|folder| folder.strip_suffix("/binary-amd64")).collect();
-        bail!("the suite has no component {component:?} for amd64: it has {}", components.join(", "));
-    }
-    let apart = release.all_apart && there.contains(&all.as_str());
-    Ok(std::iter::once(own).chain(apart.then_some(all)).collect())
-}
-
-fn content(listed: &Listed) -> Content {
-    Content { sha256: listed.sha256.clone(), size: listed.size }
-}
-
-/// A file name for what is kept of a source.
-fn kept_name(source: &Source) -> String {
-    let digest = hex::encode(Sha256::digest(source.uris.join(" ").as_bytes()));
-    format!("{}-{}-InRelease", source.suite.replace('/', "_"), &digest[..16])
-}
-
-fn unpack(packing: &str, packed: &[u8], limit: u64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    match packing {
-        "xz" => liblzma::read::XzDecoder::new(packed).take(limit + 1).read_to_end(&mut bytes)?,
-        _ => flate2::read::GzDecoder::new(packed).take(limit + 1).read_to_end(&mut bytes)?,
-    };
-    if bytes.len() as u64 > limit {
-        return Err(anyhow!("it holds more than {limit} bytes"));
-    }
-    Ok(bytes)
 }

@@ -15,16 +15,22 @@ pub struct Package {
     pub size: u64,
     /// Of the .deb, in lower-case hexadecimal digits.
     pub sha256: String,
-    /// Where the .deb is, one address per mirror.
+    /// The .deb's path below the address of a mirror, such as `pool/main/h/htop/htop_3.4.1-5_amd64.deb`.
+    pub path: String,
+    /// Where the .deb is, one address per mirror; none where only the cache may have it.
     pub urls: Vec<String>,
     /// The suite that it comes from, such as `trixie-security`.
     pub suite: String,
+    /// Its suite as a lock calls it: `Source::origin`.
+    pub origin: String,
     /// Does every image have it?
     pub essential: bool,
     /// `required`, `important`, `standard`, `optional` or `extra`.
     pub priority: String,
     /// The paragraph of the index as it stands.
     pub control: String,
+    /// For each group of alternatives that it depends on, those that the image has.
+    pub needs: Vec<Vec<String>>,
     /// Why it is in the image.
     pub why: Why,
 }

@@ -3,7 +3,9 @@
 //! Every package name has one candidate, as in apt, so a variable of the solver is a package. What a package needs is a
 //! list of packages, the preferred first; what it cannot stand is a list of packages that must stay out.
 
+use crate::archive::Suite;
 use crate::archive::explain;
+use crate::archive::index::Entry;
 use crate::archive::package::{Package, Why};
 use crate::archive::relation::Relation;
 use crate::archive::universe::Universe;
@@ -172,6 +174,18 @@ fn reasons(
     chosen.collect()
 }
 
+/// For each group of a package's dependencies, the chosen packages that meet it.
+fn needs(universe: &Universe, entry: &Entry, chosen: &HashSet<usize>) -> Result<Vec<Vec<String>>> {
+    let mut needs = Vec::new();
+    for field in [&entry.pre_depends, &entry.depends] {
+        for group in Relation::groups(field)? {
+            let met = universe.alternatives(&group).into_iter().filter(|place| chosen.contains(place));
+            needs.push(met.map(|place| universe.entry(place).name.to_owned()).collect());
+        }
+    }
+    Ok(needs)
+}
+
 /// The first alternative of a group that is met, by whom, and as written.
 fn satisfied(universe: &Universe, group: &[Relation], places: &HashSet<usize>) -> Option<(usize, String)> {
     group.iter().find_map(|relation| {
@@ -181,22 +195,25 @@ fn satisfied(universe: &Universe, group: &[Relation], places: &HashSet<usize>) -
 }
 
 impl Chosen {
-    /// The package in full. `uris` and `suite` are those of the suite that it comes from.
-    pub fn package(self, universe: &Universe, uris: &[String], suite: &str) -> Package {
+    /// The package in full: one of `chosen`, which comes from `suite`.
+    pub fn package(self, universe: &Universe, chosen: &HashSet<usize>, suite: &Suite) -> Result<Package> {
         let entry = universe.entry(self.place);
-        Package {
+        Ok(Package {
             name: entry.name.to_owned(),
             version: entry.version.to_owned(),
             architecture: entry.architecture.to_owned(),
             size: entry.size,
             sha256: entry.sha256.to_owned(),
-            urls: uris.iter().map(|uri| format!("{uri}/{}", entry.filename)).collect(),
-            suite: suite.to_owned(),
+            path: entry.filename.to_owned(),
+            urls: suite.uris.iter().map(|uri| format!("{uri}/{}", entry.filename)).collect(),
+            suite: suite.suite.clone(),
+            origin: suite.origin.clone(),
             essential: entry.essential,
             priority: entry.priority.name().to_owned(),
             control: format!("{}\n", entry.paragraph),
+            needs: needs(universe, entry, chosen)?,
             why: self.why,
-        }
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::archive::mirror::Mirror;
 use crate::archive::signature::Keyring;
 use anyhow::Result;
+use jiff::Timestamp;
 
 /// The architectures whose packages an image may hold.
 pub const ARCHITECTURES: [&str; 2] = ["amd64", "all"];
@@ -12,6 +13,8 @@ pub const ARCHITECTURES: [&str; 2] = ["amd64", "all"];
 pub struct Source {
     /// Addresses of the repository, without a `/` at the end; tried in this order.
     pub uris: Vec<String>,
+    /// What the profile calls the repository; nothing for Debian's own.
+    pub repository: Option<String>,
     /// The suite as it is called below `dists/`, such as `trixie-updates`.
     pub suite: String,
     /// Components such as `main`; those that the suite does not have are an error.
@@ -22,6 +25,8 @@ pub struct Source {
     pub check_valid_until: bool,
     /// Whose version of a package is taken: the highest priority, then the newest version. Debian's own have 500.
     pub priority: i32,
+    /// A Release older than this is refused: a newer one was seen.
+    pub not_before: Option<Timestamp>,
 }
 
 impl Source {
@@ -29,11 +34,13 @@ impl Source {
     pub fn debian(mirror: &Mirror, components: &[String]) -> Result<Vec<Source>> {
         let suite = |suite: &str, uris: &[String], keyring: Keyring| Source {
             uris: uris.to_vec(),
+            repository: None,
             suite: suite.to_owned(),
             components: components.to_vec(),
             keyring,
             check_valid_until: true,
             priority: 500,
+            not_before: None,
         };
         let (keyring, security) = (Keyring::debian()?, Keyring::debian_security()?);
         Ok(vec![
@@ -48,12 +55,19 @@ impl Source {
     pub fn extra(uri: &str, suite: &str, components: &[String], key_file: &[u8], pins: &[&str]) -> Result<Source> {
         Ok(Source {
             uris: vec![uri.trim_end_matches('/').to_owned()],
+            repository: None,
             suite: suite.to_owned(),
             components: components.to_vec(),
             keyring: Keyring::pinned(&[key_file], pins)?,
             check_valid_until: true,
             priority: 500,
+            not_before: None,
         })
+    }
+
+    /// How a lock calls it: the suite, after the repository's name where it is not Debian's own.
+    pub fn origin(&self) -> String {
+        self.repository.as_ref().map_or(self.suite.clone(), |name| format!("{name}:{}", self.suite))
     }
 
     /// How messages call it.

@@ -6,6 +6,9 @@ use anyhow::{Context, Result};
 use debversion::Version;
 use std::collections::HashMap;
 
+/// The SHA-256 of the .deb that is to be taken for a package, by name.
+pub type Pins = HashMap<String, String>;
+
 /// The candidate version of every package name: as apt does, the one of the highest priority, then the newest.
 /// Packages are named by their place in `candidates`.
 pub struct Universe<'a> {
@@ -18,6 +21,11 @@ pub struct Universe<'a> {
 impl<'a> Universe<'a> {
     /// Chooses the candidates from all entries. `priorities` has the priority of each suite.
     pub fn new(entries: Vec<Entry<'a>>, priorities: &[i32]) -> Result<Self> {
+        Self::pinned(entries, priorities, &Pins::new())
+    }
+
+    /// As `new`, but where an entry is the very .deb that `pins` names for it, it is the candidate.
+    pub fn pinned(entries: Vec<Entry<'a>>, priorities: &[i32], pins: &Pins) -> Result<Self> {
         let (mut candidates, mut versions) = (Vec::<Entry>::new(), Vec::<Version>::new());
         let mut by_name = HashMap::new();
         for entry in entries {
@@ -30,8 +38,11 @@ impl<'a> Universe<'a> {
                     versions.push(version);
                 }
                 Some(&old) => {
-                    let rank = |suite: usize| priorities.get(suite).copied().unwrap_or_default();
-                    if (rank(entry.suite), &version) > (rank(candidates[old].suite), &versions[old]) {
+                    let rank = |entry: &Entry| {
+                        let pinned = pins.get(entry.name).is_some_and(|sha256| sha256 == entry.sha256);
+                        (pinned, priorities.get(entry.suite).copied().unwrap_or_default())
+                    };
+                    if (rank(&entry), &version) > (rank(&candidates[old]), &versions[old]) {
                         candidates[old] = entry;
                         versions[old] = version;
                     }

@@ -25,11 +25,14 @@ pub fn package(name: &str, bytes: &[u8], urls: Vec<String>) -> Package {
         architecture: "amd64".to_owned(),
         size: bytes.len() as u64,
         sha256: hex::encode(Sha256::digest(bytes)),
+        path: String::new(),
         urls,
         suite: "trixie".to_owned(),
+        origin: "trixie".to_owned(),
         essential: false,
         priority: "optional".to_owned(),
         control: String::new(),
+        needs: Vec::new(),
         why: Why::Essential,
     }
 }
