@@ -23,7 +23,7 @@ pub mod pass;
 pub mod place;
 pub mod record;
 pub mod resident;
-mod table;
+pub mod table;
 pub mod unit;
 
 pub use cli::main;

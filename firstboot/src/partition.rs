@@ -48,7 +48,7 @@ fn put(file: &File, sector: u64, write: &Write) -> Result<()> {
 }
 
 /// The table of a disk, of whatever kind it is read from.
-fn table<D: gpt::DiskDevice>(mut disk: Disk<D>) -> Result<Option<Table>> {
+pub fn table<D: gpt::DiskDevice>(mut disk: Disk<D>) -> Result<Option<Table>> {
     if disk.sectors < 3 {
         return Ok(None);
     }

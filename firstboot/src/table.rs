@@ -29,13 +29,13 @@ const PROTECTIVE: usize = 446;
 
 /// Some sectors' new content.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Write {
+pub struct Write {
     pub lba: u64,
     pub bytes: Vec<u8>,
 }
 
 /// A disk as it is read: sectors of `sector` bytes, `sectors` of them.
-pub(crate) struct Disk<D> {
+pub struct Disk<D> {
     pub device: D,
     pub sector: u64,
     pub sectors: u64,
@@ -43,7 +43,7 @@ pub(crate) struct Disk<D> {
 
 /// A header whose checksums, its own and its array's, are right.
 #[derive(Clone, Debug)]
-pub(crate) struct Header {
+pub struct Header {
     bytes: Vec<u8>,
     array: Vec<u8>,
 }

@@ -90,7 +90,7 @@ impl Cache {
             fs::remove_file(&place)?;
             return Ok(path);
         }
-        let written = write(&mut part).and_then(|()| part.verify());
+        let written = write(&mut part).and_then(|()| part.verify().with_context(|| format!("verifying {what}")));
         if let Err(error) = written {
             if !part.is_beginning() || is_full(&error) {
                 fs::remove_file(&place)?;

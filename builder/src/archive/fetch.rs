@@ -36,7 +36,8 @@ pub fn fetch_with(http: &Http, packages: &[Package], cache: &Cache, progress: &P
         unreachable.sort_by(|a, b| a.name.cmp(&b.name));
         return Err(Missing { packages: unreachable, gone: false }.into());
     }
-    let bytes = missing.iter().map(|package| package.size).sum();
+    // The sizes are an index's: their sum may be any.
+    let bytes = missing.iter().fold(0, |sum: u64, package| sum.saturating_add(package.size));
     cache.room_for(bytes).context("fetching packages")?;
     stage.total(bytes, Unit::Bytes);
     let count = missing.len();

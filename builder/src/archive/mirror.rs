@@ -13,11 +13,12 @@ pub struct Mirror {
 
 /// One source of apt's that offers binary packages.
 #[derive(Clone, Debug, Default)]
-struct Entry {
-    uris: Vec<String>,
-    suites: Vec<String>,
-    components: Vec<String>,
-    signed_by: String,
+pub struct Entry {
+    pub uris: Vec<String>,
+    pub suites: Vec<String>,
+    pub components: Vec<String>,
+    /// A key's path, fingerprint or text; empty if not said.
+    pub signed_by: String,
 }
 
 impl Mirror {
@@ -143,11 +144,19 @@ fn entries(apt: &Path) -> Result<Vec<Entry>> {
 }
 
 fn of_file(file: &PathBuf) -> Result<Vec<Entry>> {
-    let text = || fs::read(file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     match file.extension().and_then(|extension| extension.to_str()) {
-        Some("list") => Ok(text()?.lines().filter_map(one_line).collect()),
-        Some("sources") => deb822(&text()?),
+        Some(kind @ ("list" | "sources")) => Entry::parse(kind, &String::from_utf8_lossy(&fs::read(file)?)),
         _ => Ok(Vec::new()),
+    }
+}
+
+impl Entry {
+    /// Reads a file of apt's by the ending of its name: one line each in a `list`, one paragraph each in `sources`.
+    pub fn parse(kind: &str, text: &str) -> Result<Vec<Entry>> {
+        match kind {
+            "list" => Ok(text.lines().filter_map(one_line).collect()),
+            _ => deb822(text),
+        }
     }
 }
 

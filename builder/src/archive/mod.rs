@@ -3,6 +3,7 @@
 pub mod cache;
 pub mod certificate;
 mod explain;
+mod fault;
 pub mod fetch;
 pub mod http;
 pub mod index;

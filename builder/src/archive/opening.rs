@@ -2,6 +2,7 @@
 
 use crate::archive::Suite;
 use crate::archive::cache::{Cache, Content};
+use crate::archive::fault::Fault;
 use crate::archive::fetch::download;
 use crate::archive::http::{Failure, Http, text};
 use crate::archive::release::{Listed, Release};
@@ -15,8 +16,12 @@ use std::io::{Read, Write};
 
 /// An InRelease of Debian has about 140 kB.
 const RELEASE_LIMIT: u64 = 16 << 20;
-/// An index that does not say how much it holds may hold this much.
+/// How an InRelease ends that was not cut off.
+const SIGNATURE_END: &[u8] = b"-----END PGP SIGNATURE-----";
+/// An index is held in memory: Debian's largest has 60 MB.
 const INDEX_LIMIT: u64 = 1 << 30;
+/// Enough for what `xz -9` packs.
+const XZ_MEMORY: u64 = 256 << 20;
 
 /// What opening each source shares.
 pub struct Opening<'x> {
@@ -56,6 +61,10 @@ impl Opening<'_> {
         let found = self.http.try_each(&urls, |url| {
             self.stage.now(url);
             let bytes = self.http.get(url, RELEASE_LIMIT)?;
+            if !bytes.trim_ascii_end().ends_with(SIGNATURE_END) {
+                let saw = format!("the answer ends after {} bytes, and not with a signature", bytes.len());
+                return Err(Failure::Passing(Fault::broken(saw).into()));
+            }
             let (release, signed) =
                 text(bytes).and_then(|signed| Ok((self.judge(source, &signed)?, signed))).map_err(Failure::Absent)?;
             let old = not_gone_back(source, &release);
@@ -97,7 +106,7 @@ impl Opening<'_> {
     fn index(&self, source: &Source, release: &Release, folder: &str) -> Result<String> {
         let path = format!("{folder}/Packages");
         let what = format!("{path} of {}", source.suite);
-        let plain = release.file(&path).map(content);
+        let plain = release.file(&path).map(|listed| content(listed, &path)).transpose()?;
         if let Some(plain) = &plain
             && let Some(file) = self.cache.get(plain, &what, self.progress)?
         {
@@ -111,7 +120,7 @@ impl Opening<'_> {
             let plain = plain.with_context(|| format!("the Release lists no {path} (plain, .gz or .xz)"))?;
             return Ok(fs::read_to_string(self.file(source, release, &path, &plain, &what)?)?);
         };
-        let packed = content(listed);
+        let packed = content(listed, &packed_path)?;
         let limit = plain.as_ref().map_or(INDEX_LIMIT, |plain| plain.size);
         let unpacked = || -> Result<Vec<u8>> {
             let file = self.file(source, release, &packed_path, &packed, &what)?;
@@ -174,8 +183,11 @@ fn folders(release: &Release, component: &str) -> Result<Vec<String>> {
     Ok(std::iter::once(own).chain(apart.then_some(all)).collect())
 }
 
-fn content(listed: &Listed) -> Content {
-    Content { sha256: listed.sha256.clone(), size: listed.size }
+fn content(listed: &Listed, path: &str) -> Result<Content> {
+    if listed.size > INDEX_LIMIT {
+        bail!("the Release lists {path} with {} bytes: wanted {INDEX_LIMIT} at most", listed.size);
+    }
+    Ok(Content { sha256: listed.sha256.clone(), size: listed.size })
 }
 
 /// A file name for what is kept of a source.
@@ -187,7 +199,10 @@ fn kept_name(source: &Source) -> String {
 fn unpack(packing: &str, packed: &[u8], limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     match packing {
-        "xz" => liblzma::read::XzDecoder::new(packed).take(limit + 1).read_to_end(&mut bytes)?,
+        "xz" => {
+            let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)?;
+            liblzma::read::XzDecoder::new_stream(packed, stream).take(limit + 1).read_to_end(&mut bytes)?
+        }
         _ => flate2::read::GzDecoder::new(packed).take(limit + 1).read_to_end(&mut bytes)?,
     };
     if bytes.len() as u64 > limit {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use deb822_fast::Paragraph;
 use fs_err::File;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -113,10 +113,17 @@ impl Deb {
         };
         for (field, more) in [("Package", "+-."), ("Version", "+-.~:"), ("Architecture", "-")] {
             let value = self.field(field);
-            ensure!(plain(value, more) && value.len() < 200, "control's {field} is {value:?}");
+            ensure!(plain(value, more) && value.len() < 200, "control's {field} is {}", root::quoted(value));
+        }
+        let mut seen = BTreeSet::new();
+        for (field, _) in self.fields.iter() {
+            ensure!(seen.insert(field.to_ascii_lowercase()), "control has the field {} twice", root::quoted(field));
         }
         for field in ["Status", "Conffiles", "Config-Version", "Triggers-Pending", "Triggers-Awaited"] {
-            ensure!(self.field(field).is_empty(), "control has the field {field}, which belongs to dpkg's status");
+            ensure!(
+                !seen.contains(&field.to_ascii_lowercase()),
+                "control has the field {field}, which belongs to dpkg's status"
+            );
         }
         Ok(())
     }
@@ -170,11 +177,14 @@ impl Deb {
         let lines = self.text("conffiles")?.lines().map(str::trim).filter(|line| !line.is_empty());
         let conffile = |line: &str| {
             let (path, remove) = line.strip_prefix("remove-on-upgrade ").map_or((line, false), |path| (path, true));
-            let path =
-                path.trim_start().strip_prefix('/').with_context(|| format!("the conffile {line:?} is no path"))?;
+            let path = path
+                .trim_start()
+                .strip_prefix('/')
+                .with_context(|| format!("the conffile {} is no path", root::quoted(line)))?;
             Ok((root::inside(Path::new(path))?, remove))
         };
-        lines.map(conffile).collect()
+        let found: Result<_> = lines.map(conffile).collect();
+        found.with_context(|| format!("reading conffiles of {}", self.path.display()))
     }
 
     /// Calls `visit` for each entry of data.tar in its order; the content can be read only within the call.
@@ -190,16 +200,23 @@ impl Deb {
         member(&mut archive, "control.tar")?;
         let (name, content) = member(&mut archive, "data.tar")?;
         let mut data = tar::Archive::new(Limited { inner: decoder(&name, content)?, left: most });
+        let mut last = PathBuf::new();
         for entry in data.entries()? {
-            let mut entry = entry.context("reading data.tar")?;
+            // Also an entry that is cut short is noticed here, after it was visited.
+            let mut entry = entry.with_context(|| format!("reading data.tar from ./{} on", last.display()))?;
             let path = root::inside(&entry.path()?)?;
             let kind = kind(&entry, &path)?;
+            last.clone_from(&path);
             let header = entry.header();
-            let [uid, gid] = [header.uid()?, header.gid()?].map(u32::try_from);
+            let numbers = || -> Result<(u32, u32, u32, i64)> {
+                let (uid, gid) = (u32::try_from(header.uid()?)?, u32::try_from(header.gid()?)?);
+                Ok((uid, gid, header.mode()? & 0o7777, i64::try_from(header.mtime()?)?))
+            };
+            let (uid, gid, mode, mtime) =
+                numbers().with_context(|| format!("reading {}, its owner, mode and date", path.display()))?;
             let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
             let (user, group) = (text(header.username_bytes()), text(header.groupname_bytes()));
-            let (mode, mtime) = (header.mode()? & 0o7777, i64::try_from(header.mtime()?)?);
-            visit(Entry { path, kind, uid: uid?, gid: gid?, user, group, mode, mtime, content: &mut entry })?;
+            visit(Entry { path, kind, uid, gid, user, group, mode, mtime, content: &mut entry })?;
         }
         Ok(())
     }

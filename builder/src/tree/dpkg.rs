@@ -1,7 +1,7 @@
 //! dpkg's database in a tree (/var/lib/dpkg), written as dpkg itself writes it when it has unpacked a package.
 
 use crate::tree::deb::Deb;
-use crate::tree::root::{Attributes, Root};
+use crate::tree::root::{Attributes, Root, quoted};
 use crate::tree::unpack::Unpacked;
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -158,8 +158,10 @@ fn directives(deb: &Deb, verb: &str) -> Result<Vec<(String, bool)>> {
         let Some(how) = directive.strip_prefix(verb) else { continue };
         let trigger = trigger.trim();
         let plain = |c: char| c.is_ascii_graphic();
-        if !trigger.chars().all(plain) || (trigger.contains('/') && !trigger.starts_with('/')) {
-            bail!("{} names the trigger {trigger:?}; wanted a name or an absolute path", deb.path.display());
+        let is_path = trigger.contains('/') || [".", ".."].contains(&trigger);
+        if !trigger.chars().all(plain) || (is_path && !trigger.starts_with('/')) {
+            let seen = quoted(trigger);
+            bail!("{} names the trigger {seen}; wanted a name or an absolute path", deb.path.display());
         }
         found.push((trigger.to_owned(), how != "-noawait"));
     }
@@ -169,23 +171,27 @@ fn directives(deb: &Deb, verb: &str) -> Result<Vec<(String, bool)>> {
 impl Rules {
     /// Reads diversions, statoverrides, users and groups of a tree; what it does not have yet is empty.
     pub fn read(root: &Root) -> Result<Rules> {
-        let ids = |file: &str| -> Result<HashMap<String, u32>> {
-            let text = root.text(file)?;
+        let text = |file: &str| root.text(&format!("{FOLDER}/{file}"));
+        Self::parse(&root.text("/etc/passwd")?, &root.text("/etc/group")?, &text("diversions")?, &text("statoverride")?)
+    }
+
+    /// As `read`, of the texts of these files.
+    pub fn parse(passwd: &str, group: &str, diversions: &str, statoverride: &str) -> Result<Rules> {
+        let ids = |text: &str| -> HashMap<String, u32> {
             let id = |line: &str| {
                 let mut parts = line.split(':');
                 Some((parts.next()?.to_owned(), parts.nth(1)?.parse().ok()?))
             };
-            Ok(text.lines().filter_map(id).collect())
+            text.lines().filter_map(id).collect()
         };
-        let (users, groups) = (ids("/etc/passwd")?, ids("/etc/group")?);
+        let (users, groups) = (ids(passwd), ids(group));
         let mut rules = Rules { diversions: HashMap::new(), overrides: HashMap::new(), users, groups };
         let relative = |path: &str| PathBuf::from(path.trim_start_matches('/'));
-        let diversions = root.text("/var/lib/dpkg/diversions")?;
         for lines in diversions.lines().collect::<Vec<_>>().chunks(3) {
             let [from, to, package] = lines else { bail!("var/lib/dpkg/diversions ends within a diversion") };
             rules.diversions.insert(relative(from), (relative(to), (*package).to_owned()));
         }
-        for line in root.text("/var/lib/dpkg/statoverride")?.lines() {
+        for line in statoverride.lines() {
             let wrong = || format!("var/lib/dpkg/statoverride has the line {line:?}; wanted `user group mode path`");
             let parts: Vec<&str> = line.splitn(4, ' ').collect();
             let [user, group, mode, path] = parts[..] else { bail!(wrong()) };

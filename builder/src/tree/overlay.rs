@@ -20,6 +20,9 @@ enum Entry {
     Link { target: PathBuf },
 }
 
+/// Bytes of a file in an overlay: it is held in memory.
+const LARGEST: u64 = 1 << 30;
+
 /// The repository's overlays/ folder, as a tar made by build.rs.
 const EMBEDDED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/overlays.tar"));
 
@@ -80,6 +83,13 @@ impl Overlay {
             } else if kind.is_symlink() {
                 self.add(&path, Entry::Link { target: fs_err::read_link(entry.path())? })?;
             } else if kind.is_file() {
+                let size = entry.metadata()?.len();
+                ensure!(
+                    size <= LARGEST,
+                    "the overlay {} holds {}, {size} bytes; wanted {LARGEST} at most: make a package of it, or a volume",
+                    self.name,
+                    entry.path().display()
+                );
                 self.add(&path, Entry::File { mode: mode()?, content: fs_err::read(entry.path())? })?;
             } else {
                 bail!(

@@ -291,5 +291,13 @@ pub fn inside(name: &Path) -> Result<PathBuf> {
 }
 
 fn shown(name: &Path) -> String {
-    format!("{:?}", name.to_string_lossy())
+    quoted(&name.to_string_lossy())
+}
+
+/// A text of unknown length as a message can have it.
+pub fn quoted(text: &str) -> String {
+    match text.char_indices().nth(200) {
+        None => format!("{text:?}"),
+        Some((end, _)) => format!("{:?}… ({} bytes)", &text[..end], text.len()),
+    }
 }

@@ -301,11 +301,11 @@ impl<'a> Unpacker<'a> {
         if !self.wins(at, &late.path)? {
             return Ok(());
         }
-        let (from, to) = (self.root.place(target)?, self.root.place(&late.path)?);
+        let linking = || format!("linking to {}", target.display());
+        let (from, to) = (self.root.place(target).with_context(linking)?, self.root.place(&late.path)?);
         to.unlink()?;
         let flags = nix::fcntl::AtFlags::empty();
-        nix::unistd::linkat(&from.dir, from.name, &to.dir, to.name, flags)
-            .with_context(|| format!("linking to {}", target.display()))
+        nix::unistd::linkat(&from.dir, from.name, &to.dir, to.name, flags).with_context(linking)
     }
 
     /// As `claim`, where no other thread writes: who wins a path may write it at once.

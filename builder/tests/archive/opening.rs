@@ -13,25 +13,26 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::io::Write;
+use std::path::Path;
 use tempfile::TempDir;
 
 const INDEX: &str = "main/binary-amd64/Packages";
 
 /// A suite before it is signed.
-struct Tiny {
-    suite: &'static str,
+pub struct Tiny {
+    pub suite: &'static str,
     /// Seconds from the test's now.
-    date: i64,
-    valid: i64,
+    pub date: i64,
+    pub valid: i64,
     /// Fields besides.
-    more: &'static str,
-    packages: String,
-    packings: &'static [&'static str],
-    by_hash: bool,
+    pub more: &'static str,
+    pub packages: String,
+    pub packings: &'static [&'static str],
+    pub by_hash: bool,
 }
 
 impl Tiny {
-    fn new(packages: &str) -> Self {
+    pub fn new(packages: &str) -> Self {
         Tiny {
             suite: "trixie",
             date: -3600,
@@ -61,7 +62,12 @@ impl Tiny {
     }
 
     /// The files of the suite as served, by path, signed by one key.
-    fn served(&self, signer: &Signer) -> HashMap<String, Vec<u8>> {
+    pub fn served(&self, signer: &Signer) -> HashMap<String, Vec<u8>> {
+        self.served_as(|release| signed(release, signer))
+    }
+
+    /// As `served`, with an InRelease made of the text of the Release in any way.
+    pub fn served_as(&self, sign: impl FnOnce(&str) -> String) -> HashMap<String, Vec<u8>> {
         let plain = self.packages.clone().into_bytes();
         let pack = |packing: &str| match packing {
             ".xz" => liblzma::encode_all(&plain[..], 1).unwrap(),
@@ -71,7 +77,7 @@ impl Tiny {
         let files: Vec<(String, Vec<u8>)> =
             self.packings.iter().map(|packing| (format!("{INDEX}{packing}"), pack(packing))).collect();
         let mut served =
-            HashMap::from([("/dists/trixie/InRelease".to_owned(), signed(&self.release(&files), signer).into_bytes())]);
+            HashMap::from([("/dists/trixie/InRelease".to_owned(), sign(&self.release(&files)).into_bytes())]);
         // As on Debian's mirrors, the plain index is listed but not served.
         for (path, bytes) in files.into_iter().filter(|(path, _)| path != INDEX || self.packings == [""]) {
             let below = if self.by_hash { by_hash(&bytes) } else { path };
@@ -89,14 +95,14 @@ fn digest(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     packer.write_all(bytes).unwrap();
     packer.finish().unwrap()
 }
 
 /// A paragraph of an index.
-fn paragraph(name: &str, version: &str) -> String {
+pub fn paragraph(name: &str, version: &str) -> String {
     format!(
         "Package: {name}\nVersion: {version}\nArchitecture: amd64\nPriority: optional\nFilename: pool/{name}.deb\n\
          Size: 3\nSHA256: {}\n\n",
@@ -105,28 +111,38 @@ fn paragraph(name: &str, version: &str) -> String {
 }
 
 /// A key and a cache, kept between openings.
-struct Desk {
-    signer: Signer,
+pub struct Desk {
+    pub signer: Signer,
     folder: TempDir,
 }
 
 impl Desk {
-    fn new() -> Self {
-        Desk { signer: Signer::sound(), folder: tempfile::tempdir().unwrap() }
+    pub fn new() -> Self {
+        Self::of(Signer::sound())
+    }
+
+    /// That pins this key.
+    pub fn of(signer: Signer) -> Self {
+        Desk { signer, folder: tempfile::tempdir().unwrap() }
     }
 
     fn serve(&self, tiny: &Tiny) -> Server {
         Server::of_files(tiny.served(&self.signer))
     }
 
-    fn source(&self, server: &Server) -> Source {
+    pub fn source(&self, server: &Server) -> Source {
         let key = self.signer.armored();
         let components = ["main".to_owned()];
         Source::extra(&server.url(""), "trixie", &components, key.as_bytes(), &[&self.signer.fingerprint()]).unwrap()
     }
 
-    fn open(&self, sources: &[Source]) -> Result<Archive> {
-        let cache = Cache::open(self.folder.path()).unwrap();
+    pub fn open(&self, sources: &[Source]) -> Result<Archive> {
+        self.open_in(sources, self.folder.path())
+    }
+
+    /// With a cache of the caller's.
+    pub fn open_in(&self, sources: &[Source], cache: &Path) -> Result<Archive> {
+        let cache = Cache::open(cache)?;
         let now = Timestamp::from_second(i64::from(NOW)).unwrap();
         Archive::open_with(&http(), sources, &cache, &Progress::quiet(), now)
     }
@@ -144,7 +160,7 @@ impl Desk {
     }
 }
 
-fn version(archive: &Archive, name: &str) -> String {
+pub fn version(archive: &Archive, name: &str) -> String {
     archive.solve(&[Wanted { name: name.to_owned(), by: "the test".to_owned() }]).unwrap()[0].version.clone()
 }
 
@@ -183,26 +199,6 @@ fn indexes_come_in_any_packing_and_with_or_without_their_digest_in_the_path() {
 }
 
 #[test]
-fn another_suite_at_this_address_is_refused() {
-    let desk = Desk::new();
-    desk.refuses(&desk.serve(&Tiny { suite: "bookworm", ..Tiny::new("") }), &["\"bookworm\"", "wanted \"trixie\""]);
-}
-
-#[test]
-fn a_release_past_its_validity_or_before_its_date_is_refused() {
-    let desk = Desk::new();
-    desk.refuses(&desk.serve(&Tiny { valid: -60, ..Tiny::new("") }), &["it was valid until"]);
-    desk.refuses(&desk.serve(&Tiny { date: 3600, ..Tiny::new("") }), &["clock"]);
-}
-
-#[test]
-fn a_release_by_another_key_is_refused() {
-    let desk = Desk::new();
-    let server = Server::of_files(Tiny::new("").served(&Signer::sound()));
-    desk.refuses(&server, &["is not pinned"]);
-}
-
-#[test]
 fn a_stale_mirror_gives_way_to_the_next() {
     let desk = Desk::new();
     let stale = desk.serve(&Tiny { valid: -60, ..Tiny::new(&paragraph("a", "1.0")) });
@@ -210,20 +206,6 @@ fn a_stale_mirror_gives_way_to_the_next() {
     let mut source = desk.source(&stale);
     source.uris.push(fresh.url(""));
     assert_eq!(version(&desk.open(&[source]).unwrap(), "a"), "2.0");
-}
-
-#[test]
-fn a_mirror_that_falls_back_behind_what_was_seen_is_not_followed() {
-    let desk = Desk::new();
-    let new = Tiny::new(&paragraph("a", "2.0")).served(&desk.signer);
-    let old = Tiny { date: -7200, ..Tiny::new(&paragraph("a", "1.0")) }.served(&desk.signer);
-    let server = Server::new(move |request| {
-        let release = request.path.ends_with("InRelease");
-        let files = if release && request.before > 0 { &old } else { &new };
-        files.get(&request.path).map_or(crate::server::Answer::Status(404), |b| crate::server::Answer::Bytes(b.clone()))
-    });
-    desk.opens(&server);
-    assert_eq!(version(&desk.opens(&server), "a"), "2.0");
 }
 
 #[test]

@@ -23,6 +23,14 @@ pub enum Answer {
     WrongRange(Vec<u8>),
     Status(u16),
     Redirect(String),
+    /// Exactly these bytes, the head among them.
+    Raw(Vec<u8>),
+    /// Nothing at all.
+    Close,
+    /// Not even a head until the test ends.
+    Silence,
+    /// These bytes, and then the last of them for as long as somebody listens.
+    Endless(Vec<u8>),
 }
 
 /// One request as it came.
@@ -33,6 +41,8 @@ pub struct Request {
     pub from: Option<usize>,
     /// How often the path was asked for before.
     pub before: usize,
+    /// The server's own name.
+    pub host: String,
 }
 
 type Handler = dyn Fn(&Request) -> Answer + Send + Sync;
@@ -98,7 +108,8 @@ impl State {
         let request = {
             let mut requests = self.requests.lock().unwrap();
             let before = requests.iter().filter(|request| request.path == path).count();
-            requests.push(Request { path, from, before });
+            let host = stream.local_addr().map_or_else(|_| String::new(), |address| address.to_string());
+            requests.push(Request { path, from, before, host });
             requests.last().unwrap().clone()
         };
         // The client may have gone by now: that is its affair.
@@ -136,6 +147,20 @@ impl State {
                 stream.write_all(&bytes)
             }
             Answer::Status(code) => head(stream, &format!("{code} as told"), 0, ""),
+            Answer::Raw(bytes) => stream.write_all(&bytes),
+            Answer::Close => Ok(()),
+            Answer::Silence => {
+                self.pause(Duration::from_secs(600));
+                Ok(())
+            }
+            Answer::Endless(bytes) => {
+                stream.write_all(&bytes)?;
+                let more = [*bytes.last().unwrap_or(&0); 1 << 14];
+                while !self.closed.load(Ordering::SeqCst) {
+                    stream.write_all(&more)?;
+                }
+                Ok(())
+            }
             Answer::Redirect(to) => head(stream, "302 Found", 0, &format!("Location: {to}\r\n")),
         }
     }

@@ -1,12 +1,12 @@
 //! Which signed texts are believed. Where sqv is installed, it has to come to the same verdict on each signature.
 
+use crate::opinion::second_opinion;
 use crate::signer::*;
 use builder::archive::signature::Keyring;
 use jiff::Timestamp;
 use pgp::composed::KeyType;
 use pgp::crypto::hash::HashAlgorithm::{Sha1, Sha256};
 use pgp::packet::Signature;
-use std::process::Command;
 
 const TEXT: &str = "Suite: trixie\n- a line that needs escaping\nDate: x\nend";
 
@@ -24,20 +24,7 @@ fn refusal(signer: &Signer, signed: &str) -> String {
 
 /// Does sqv believe this signature by this key? `None` where it is not installed.
 fn sqv(signer: &Signer, text: &str, signature: &Signature) -> Option<bool> {
-    let folder = tempfile::tempdir().unwrap();
-    let file = |name: &str, content: &str| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, content).unwrap();
-        path
-    };
-    let (key, sig, data) = (file("key", &signer.armored()), file("sig", &detached(signature)), file("data", text));
-    match Command::new("sqv").arg("--keyring").args([key, sig, data]).output() {
-        Ok(output) => Some(output.status.success()),
-        Err(_) => {
-            eprintln!("no second opinion: sqv is not installed");
-            None
-        }
-    }
+    second_opinion(&signer.armored(), &detached(signature), text)
 }
 
 /// A text signed once, checked by us and by sqv: both refuse, and we say why.

@@ -69,6 +69,12 @@ impl Made {
         self
     }
 
+    /// Bytes into data.tar as they are: headers of its own among them.
+    pub fn raw(mut self, bytes: &[u8]) -> Made {
+        self.data.get_mut().extend_from_slice(bytes);
+        self
+    }
+
     /// Writes the package into `folder`.
     pub fn write(self, folder: &Path, name: &str) -> PathBuf {
         let mut control = tar::Builder::new(Vec::new());

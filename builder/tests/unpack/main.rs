@@ -1,6 +1,9 @@
 //! Packages made for each case, unpacked into an empty folder: what arrives, and what is refused.
 
+mod attacks;
+#[path = "../made/mod.rs"]
 mod made;
+mod raw;
 
 use builder::progress::Progress;
 use builder::tree::deb::Deb;
