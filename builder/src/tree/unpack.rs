@@ -83,7 +83,11 @@ impl<'a> Unpacker<'a> {
     /// Unpacks the packages at `round`, largest first on all processors. The answer is in the order of `round`.
     pub fn unpack(&self, round: &[usize], conffiles: Conffiles, stage: &Stage) -> Result<Vec<Unpacked>> {
         let rules = Rules::read(self.root)?;
-        let mut unpacked = self.in_parallel(round, stage, |deb| self.extract(deb, &rules, conffiles))?;
+        let mut unpacked = self.in_parallel(round, stage, |deb| {
+            let payload = self.payloads.get(deb)?;
+            let extracted = self.extract(deb, &payload, &rules, conffiles);
+            extracted.with_context(|| format!("unpacking {}", self.debs[deb].path.display()))
+        })?;
         for (deb, paths) in self.owners.take_all_again() {
             self.write_again(deb, &paths, &rules, conffiles)?;
         }
@@ -138,9 +142,8 @@ impl<'a> Unpacker<'a> {
     }
 
     /// Puts a package's directories and files in place; links are kept for later.
-    fn extract(&self, at: usize, rules: &Rules, conffiles: Conffiles) -> Result<Unpacked> {
+    fn extract(&self, at: usize, payload: &Payload, rules: &Rules, conffiles: Conffiles) -> Result<Unpacked> {
         let deb = &self.debs[at];
-        let payload = self.payloads.get(at)?;
         let own = shipped(deb)?;
         let sums = !deb.members.contains_key("md5sums");
         let mut unpacked = Unpacked::default();
@@ -153,7 +156,7 @@ impl<'a> Unpacker<'a> {
             let is_conffile = own.contains(&item.path);
             if item.kind == Kind::File && self.claim(at, &item.path, &to)? {
                 let new = if is_conffile && conffiles == Conffiles::New { with_new(&to) } else { to.clone() };
-                self.put(&new, &payload, number, attributes, is_conffile)?;
+                self.put(&new, payload, number, attributes, is_conffile)?;
                 if sums || (is_conffile && conffiles == Conffiles::Final) {
                     hashes.insert(item.path.clone(), md5(&payload.file(number))?);
                 }

@@ -7,7 +7,9 @@ use builder::progress::Progress;
 use builder::tree::deb::Deb;
 use builder::tree::dpkg;
 use builder::tree::overlay::Overlay;
+use builder::tree::payload::Payloads;
 use builder::tree::root::Root;
+use builder::tree::shelf::Shelf;
 use builder::tree::unpack::{Conffiles, Unpacker};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -338,8 +340,12 @@ impl Ground {
     fn unpack(&self, packages: usize) -> anyhow::Result<()> {
         let path = |at| self.folder.path().join(format!("package{at}.deb"));
         let debs = (0..packages).map(|at| Deb::open(&path(at))).collect::<anyhow::Result<Vec<_>>>()?;
-        let unpacker = Unpacker::new(&self.root, &debs);
-        for (at, deb) in debs.iter().enumerate() {
+        // Not beside the tree: all that is there is watched.
+        let store = tempfile::tempdir()?;
+        let shelf = Shelf::new(store.path(), &store.path().join("work"));
+        let payloads = Payloads::new(debs, shelf, Progress::quiet());
+        let unpacker = Unpacker::new(&self.root, &payloads);
+        for (at, deb) in payloads.debs.iter().enumerate() {
             let unpacked = unpacker.unpack(&[at], Conffiles::New, &Progress::quiet().stage("unpacking"))?;
             dpkg::record(&self.root, 0, &[(deb, &unpacked[0])])?;
         }

@@ -4,7 +4,9 @@ use crate::with_text;
 use builder::progress::Progress;
 use builder::tree::deb::Deb;
 use builder::tree::dpkg::{self, Rules};
+use builder::tree::payload::Payloads;
 use builder::tree::root::Root;
+use builder::tree::shelf::Shelf;
 use builder::tree::unpack::{Conffiles, Unpacker};
 use std::cell::RefCell;
 use std::io::Write;
@@ -53,9 +55,12 @@ fn unpacked(folder: &Path, deb: Deb) -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir(folder.join("tree"))?;
     let root = Root::open(&folder.join("tree"))?;
     dpkg::create(&root, 0)?;
-    let debs = [deb];
-    let unpacked = Unpacker::new(&root, &debs).unpack(&[0], Conffiles::New, &Progress::quiet().stage("unpacking"))?;
-    let packages: Vec<_> = debs.iter().zip(&unpacked).collect();
+    let store = self::folder();
+    let shelf = Shelf::new(store.path(), &store.path().join("work"));
+    let payloads = Payloads::new(vec![deb], shelf, Progress::quiet());
+    let unpacked =
+        Unpacker::new(&root, &payloads).unpack(&[0], Conffiles::New, &Progress::quiet().stage("unpacking"))?;
+    let packages: Vec<_> = payloads.debs.iter().zip(&unpacked).collect();
     Ok(dpkg::record(&root, 0, &packages)?)
 }
 
