@@ -3,25 +3,26 @@
 use crate::archive::cache::Cache;
 use crate::archive::fetch::fetch;
 use crate::clean;
-use crate::image::base::Base;
+use crate::image::base::{Base, Damaged};
 use crate::image::boot::Boot;
 use crate::image::edit::Edit;
 use crate::image::identity::Identity;
 use crate::image::initramfs::{self, Initramfs};
 use crate::image::manifest::Manifest;
-use crate::image::{Image, Layout, ext4, stream};
+use crate::image::{Image, Layout, Writing, ext4, stream};
 use crate::lock::Locked;
 use crate::progress::Progress;
 use crate::tree::overlay::Overlay;
 use crate::tree::root::Attributes;
 use crate::tree::scan;
 use crate::tree::shelf::{self, Shelf};
-use crate::tree::{Making, Stem, Tree};
+use crate::tree::{Making, Tree};
 use crate::work::Work;
 use anyhow::{Context, Result, bail};
 use profiles::file::File;
 use profiles::fleet;
 use profiles::spec::Spec;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -42,11 +43,13 @@ pub struct Order<'a> {
     pub out: &'a Path,
     /// Where downloads are kept and work in progress lies.
     pub cache: &'a Path,
+    /// Make all of it anew, without what earlier runs kept but for downloads.
+    pub anew: bool,
 }
 
 impl Order<'_> {
     /// The fleet's overlays that go into this image: the profile's name and the folder.
-    fn own_overlays(&self) -> impl Iterator<Item = (String, PathBuf)> + '_ {
+    pub fn own_overlays(&self) -> impl Iterator<Item = (String, PathBuf)> + '_ {
         let folders = self.spec.profiles().into_iter().filter_map(|name| Some((self.overlays?.join(&name), name)));
         folders.filter(|(folder, _)| folder.is_dir()).map(|(folder, name)| (name, folder))
     }
@@ -55,65 +58,121 @@ impl Order<'_> {
 /// Builds the image, and says what it was made of. Called as root of a namespace (`sandbox::become_root`).
 pub fn build(order: &Order, progress: &Progress) -> Result<Manifest> {
     let spec = order.spec;
-    let cache = Cache::open(&order.cache.join("debs"))?;
-    let work = Work::in_cache(order.cache)?;
     let Locked { epoch, suites, packages } = order.locked;
-    let epoch = *epoch;
+    let cache = Cache::open(&order.cache.join("debs"))?;
     let debs = fetch(packages, &cache, progress)?;
-
-    let root = work.path().join("tree");
-    fs_err::create_dir(&root)?;
-    let shelf = Shelf::new(order.cache, &work.path().join("shelf"));
-    let base = base()?;
-    let making = Making { debs: &debs, first: &base, epoch, shelf: &shelf, progress };
-    let mut initramfs = None;
-    let begin = &mut |stem| initramfs = Some(Initramfs::begin(stem, &shelf, work.path(), progress));
-    let (tree, stem) = Tree::make(&root, &making, begin)?;
-    tree.finish()?;
-    let layout = layout(spec);
-    let (mut base, unkept) = packed(&tree, &stem, order, &shelf, progress)?;
-
-    let before = stem.state(tree.root())?;
-    furnish(&tree, order)?;
-    let own = Edit::between(tree.root(), &before, &stem.state(tree.root())?)?;
-    let initramfs = || match (own.files().find(|path| initramfs::reads(path)), initramfs) {
-        (None, Some(initramfs)) => initramfs.end(),
-        _ => initramfs::make(tree.path(), epoch, progress).context("making the initramfs"),
-    };
-    let run = |argv: &[&str]| Ok(tree.run(argv)?.stdout);
-    let boot = Boot::install(tree.path(), &run, &layout, initramfs)?;
-    refuse_identities(&tree)?;
-    let edit = Edit::between(tree.root(), &before, &stem.state(tree.root())?)?;
-    let image = Image::write(&mut base, &edit, &boot, &layout, order.out, epoch, progress)?;
-    if let Some((key, draft)) = unkept {
-        base.save()?;
-        shelf.keep("bases", &key, draft)?;
-    }
-    Ok(Manifest::new(spec, epoch, suites, packages, image))
+    let run = Run { order, debs: &debs, progress };
+    let image = match run.image() {
+        // What was damaged is out of the way now: the second time it is packed again.
+        Err(error) if error.downcast_ref::<Damaged>().is_some() => run.image(),
+        answer => answer,
+    }?;
+    Ok(Manifest::new(spec, *epoch, suites, packages, image))
 }
 
-/// The root file system of the finished tree: kept from an earlier run, or packed now, to be kept under the key.
-fn packed(tree: &Tree, stem: &Stem, order: &Order, shelf: &Shelf, progress: &Progress) -> Result<(Base, Unkept)> {
-    let identity = layout(order.spec).identity;
-    let mut used = stream::used(tree.path()).context("measuring the tree")?;
-    used.bytes += order.own_overlays().map(|(_, folder)| clean::size(&folder)).sum::<Result<u64>>()?;
-    let size = ext4::size_for(&used);
-    let (uuid, epoch) = (identity.uuid("root"), tree.epoch());
-    let key = shelf::key(&["base", &stem.key, &uuid.to_string(), &size.to_string(), &epoch.to_string()]);
-    if let Some(folder) = shelf.find("bases", &key) {
-        match Base::open(folder) {
-            Ok(base) => return Ok((base, None)),
-            Err(damage) => shelf.quarantine("bases", &key, &order.spec.owner(), &damage, progress)?,
+/// One run from packages to an image.
+struct Run<'a> {
+    order: &'a Order<'a>,
+    debs: &'a [PathBuf],
+    progress: &'a Progress,
+}
+
+impl Run<'_> {
+    fn image(&self) -> Result<Image> {
+        let (order, progress, epoch) = (self.order, self.progress, self.order.locked.epoch);
+        let work = Work::in_cache(order.cache)?;
+        let root = work.path().join("tree");
+        fs_err::create_dir(&root)?;
+        let kept = if order.anew { work.path().join("kept") } else { order.cache.to_owned() };
+        let shelf = Shelf::new(&kept, &work.path().join("shelf"));
+        let layout = layout(order.spec);
+
+        // A file system that was packed before is copied beside all that follows.
+        let writing = RefCell::new(None);
+        let packed = |stem: &str| match self.packed(&shelf, stem).map(|base| Writing::begin(base, &layout, order.out)) {
+            Some(begun) => writing.replace(Some(begun)).is_none(),
+            None => false,
+        };
+        let base = base()?;
+        let making = Making { debs: self.debs, first: &base, epoch, shelf: &shelf, packed: &packed, progress };
+        let mut initramfs = None;
+        let begin = &mut |stem| initramfs = Some(Initramfs::begin(stem, &shelf, work.path(), progress));
+        let (tree, stem) = Tree::make(&root, &making, begin)?;
+        tree.finish()?;
+        let (writing, unkept) = match writing.take() {
+            Some(begun) => (begun?, None),
+            None => {
+                let (base, draft) = self.pack(&tree, &shelf)?;
+                (Writing::begin(base, &layout, order.out)?, Some(draft))
+            }
+        };
+
+        let before = stem.state(tree.root())?;
+        furnish(&tree, order)?;
+        let own = Edit::between(tree.root(), &before, &stem.state(tree.root())?)?;
+        let read = own.files().map(|path| initramfs::reads(tree.path(), path)).collect::<Result<Vec<_>>>()?;
+        let initramfs = || match (read.contains(&true), initramfs) {
+            (false, Some(initramfs)) => initramfs.end(),
+            _ => {
+                stem.complete(tree.root())?;
+                initramfs::make(tree.path(), epoch, progress).context("making the initramfs")
+            }
+        };
+        let run = |argv: &[&str]| Ok(tree.run(argv)?.stdout);
+        let boot = Boot::install(tree.path(), &run, &layout, initramfs)?;
+        refuse_identities(&tree)?;
+        let edit = Edit::between(tree.root(), &before, &stem.state(tree.root())?)?;
+
+        let key = self.key(&stem.key)?;
+        let ended = writing.end(&edit, &boot, epoch, progress);
+        if let Some(damage) = ended.as_ref().err().filter(|error| error.downcast_ref::<Damaged>().is_some()) {
+            shelf.quarantine("bases", &key, &order.spec.owner(), damage, progress)?;
+        }
+        let (image, base) = ended?;
+        if let Some(draft) = unkept {
+            base.save()?;
+            shelf.keep("bases", &key, draft)?;
+        }
+        Ok(image)
+    }
+
+    /// The key of the root file system that follows from a tree.
+    fn key(&self, stem: &str) -> Result<String> {
+        let (uuid, epoch) = (layout(self.order.spec).identity.uuid("root"), self.order.locked.epoch);
+        let own = self.own_size()?;
+        Ok(shelf::key(&["base", stem, &uuid.to_string(), &own.to_string(), &epoch.to_string()]))
+    }
+
+    /// Bytes of the fleet's overlays, in large steps: a small change leaves the file system's size as it is.
+    fn own_size(&self) -> Result<u64> {
+        let bytes = self.order.own_overlays().map(|(_, folder)| clean::size(&folder)).sum::<Result<u64>>()?;
+        Ok(bytes.next_multiple_of(64 << 20))
+    }
+
+    /// The root file system that an earlier run packed of the same tree.
+    fn packed(&self, shelf: &Shelf, stem: &str) -> Option<Base> {
+        let key = self.key(stem).ok()?;
+        match Base::open(shelf.find("bases", &key)?) {
+            Ok(base) => Some(base),
+            Err(damage) => {
+                let moved = shelf.quarantine("bases", &key, &self.order.spec.owner(), &damage, self.progress);
+                moved.err().map(|error| self.progress.say(&format!("{error:#}")));
+                None
+            }
         }
     }
-    let (draft, stage) = (shelf.draft()?, progress.stage("packing"));
-    let base = Base::pack(tree.path(), size, &identity, epoch, draft.path(), &stage)?;
-    stage.done(format!("{} files and folders", base.index.tree_entries));
-    Ok((base, Some((key, draft))))
-}
 
-/// A base that is still to be kept: its key, and its folder.
-type Unkept = Option<(String, tempfile::TempDir)>;
+    /// Packs the root file system, in a folder to be kept.
+    fn pack(&self, tree: &Tree, shelf: &Shelf) -> Result<(Base, tempfile::TempDir)> {
+        let (draft, stage) = (shelf.draft()?, self.progress.stage("packing"));
+        let mut used = stream::used(tree.path()).context("measuring the tree")?;
+        used.bytes += self.own_size()?;
+        let identity = layout(self.order.spec).identity;
+        let base = Base::pack(tree.path(), ext4::size_for(&used), &identity, tree.epoch(), draft.path(), &stage)?;
+        stage.done(format!("{} files and folders", base.index.tree_entries));
+        Ok((base, draft))
+    }
+}
 
 /// The packages that the catalog's base profile asks for: what most trees share.
 fn base() -> Result<BTreeSet<String>> {

@@ -141,6 +141,9 @@ pub struct Build {
     /// What is made of it, one or several: raw, zst (NAME.img.zst and its block map for bmaptool), qcow2.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "raw", value_name = "FORMAT")]
     pub format: Vec<Format>,
+    /// Make all of it anew: nothing that earlier builds kept is used but downloads. The bits are the same.
+    #[arg(long)]
+    pub no_cache: bool,
     /// Do not sign, though the fleet has a key for that.
     #[arg(long)]
     pub unsigned: bool,

@@ -13,6 +13,7 @@ pub mod lock;
 pub mod man;
 pub mod progress;
 pub mod publish;
+pub mod receipt;
 pub mod secrets;
 pub mod tree;
 pub mod verify;

@@ -13,6 +13,7 @@ use builder::progress::Progress;
 use builder::publish::place::Place;
 use builder::publish::signature::{PublicKey, SigningKey};
 use builder::publish::{Format, Publication};
+use builder::receipt::{self, Receipt};
 use builder::secrets::{self, Store, identity::Identity};
 use builder::work::Work;
 use builder::{completion, diff, editor, folder, image::fat, man, tree::sandbox, verify, vm::trial};
@@ -208,7 +209,7 @@ fn build_image(cli: &Cli, wish: &Build) -> Result<ExitCode> {
         let key = if wish.unsigned { None } else { signing_key(cli, wish.identity.as_deref())? };
         let publication = Publication { place: &place, formats: &wish.format, key: key.as_ref(), workers: workers() };
         sandbox::become_root()?;
-        let manifest = publish(cli, &spec, &archive, &publication)?;
+        let manifest = publish(cli, &spec, &archive, &publication, wish.no_cache)?;
         if cli.json {
             print_json(&manifest)?;
             return Ok(ExitCode::SUCCESS);
@@ -238,34 +239,43 @@ fn signing_key(cli: &Cli, identity: Option<&Path>) -> Result<Option<SigningKey>>
     Ok(Some(store.signing_key(&identity).context("opening the key that signs (--unsigned builds without)")?))
 }
 
-/// Builds the image, and makes of it what is to leave the house.
-fn publish(cli: &Cli, spec: &Spec, archive: &Archive, publication: &Publication) -> Result<Manifest> {
-    let progress = Progress::to_stderr();
-    if publication.formats.contains(&Format::Raw) {
-        let manifest = build_to(cli, spec, archive, publication.place.raw())?;
-        return publication.write(publication.place.raw(), manifest, &progress);
-    }
-    // Nobody asked for the raw image: it lies with the work in progress, and goes with it however the run ends.
-    let work = Work::in_cache(&cache(cli)?)?;
-    let raw = work.path().join("image");
-    let manifest = build_to(cli, spec, archive, &raw)?;
-    publication.write(&raw, manifest, &progress)
+/// Builds the image, and makes of it what is to leave the house; nothing, where that was done before of the same.
+fn publish(cli: &Cli, spec: &Spec, archive: &Archive, publication: &Publication, anew: bool) -> Result<Manifest> {
+    let (progress, cache) = (Progress::to_stderr(), cache(cli)?);
+    with_order(cli, spec, archive, |order| {
+        let order = Order { anew, ..order };
+        let key = receipt::key(&order, &publication.what())?;
+        if let Some(manifest) = Receipt::find(&cache, &key).filter(|_| !anew) {
+            progress.say("Nothing has changed since it was built.");
+            return Ok(manifest);
+        }
+        let raw = publication.place.raw();
+        let manifest = if publication.formats.contains(&Format::Raw) {
+            publication.write(raw, build(&Order { out: raw, ..order }, &progress)?, &progress)?
+        } else {
+            // Nobody asked for the raw image: it lies with the work in progress, and goes with it however the run ends.
+            let work = Work::in_cache(&cache)?;
+            let raw = work.path().join("image");
+            publication.write(&raw, build(&Order { out: &raw, ..order }, &progress)?, &progress)?
+        };
+        Receipt::keep(&cache, &key, &publication.files(&manifest), &manifest)?;
+        Ok(manifest)
+    })
+}
+
+/// What is to be built, its packages locked; where to is the caller's to say.
+fn with_order<T>(cli: &Cli, spec: &Spec, archive: &Archive, then: impl FnOnce(Order) -> Result<T>) -> Result<T> {
+    let overlays = fleet_folder(cli).map(|folder| folder.join("overlays"));
+    let (cache, progress) = (cache(cli)?, Progress::to_stderr());
+    let debs = Cache::open(&cache.join("debs"))?;
+    let locked = command::locked(fleet_folder(cli).as_deref(), spec, archive, !cli.offline, &debs, &progress)?;
+    let (overlays, out) = (overlays.as_deref(), Path::new(""));
+    then(Order { spec, locked: &locked, archive, overlays, out, cache: &cache, anew: false }).map_err(command::cured)
 }
 
 fn argument(subject: &Subject) -> String {
     let kind = if subject.node.is_some() { "--node" } else { "--profile" };
     format!("{kind} {}", subject.name())
-}
-
-/// Builds the raw image `out`.
-fn build_to(cli: &Cli, spec: &Spec, archive: &Archive, out: &Path) -> Result<Manifest> {
-    let overlays = fleet_folder(cli).map(|folder| folder.join("overlays"));
-    let cache = cache(cli)?;
-    let progress = Progress::to_stderr();
-    let debs = Cache::open(&cache.join("debs"))?;
-    let locked = command::locked(fleet_folder(cli).as_deref(), spec, archive, !cli.offline, &debs, &progress)?;
-    let order = Order { spec, locked: &locked, archive, overlays: overlays.as_deref(), out, cache: &cache };
-    build(&order, &progress).map_err(command::cured)
 }
 
 fn verify_image(cli: &Cli, image: &Path, key: Option<&Path>) -> Result<ExitCode> {
@@ -442,7 +452,7 @@ fn test(cli: &Cli, subject: &Subject, image: Option<&Path>) -> Result<ExitCode> 
         sandbox::become_root()?;
         let folder = tempfile::tempdir_in(cache(cli)?)?;
         let image = folder.path().join("image");
-        build_to(cli, &spec, &archive, &image)?;
+        with_order(cli, &spec, &archive, |order| build(&Order { out: &image, ..order }, &Progress::to_stderr()))?;
         try_out(cli, &image)
     })
 }

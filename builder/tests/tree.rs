@@ -78,7 +78,9 @@ fn make(root: &Path, debs: &Path) -> Result<()> {
     let beside = root.with_extension("beside");
     let shelf = Shelf::new(&beside, &beside.join("work"));
     let first = BTreeSet::from(["openssh-server".to_owned(), "initramfs-tools".to_owned()]);
-    let making = Making { debs: &debs, first: &first, epoch: EPOCH, shelf: &shelf, progress: &Progress::to_stderr() };
+    let (packed, progress) = (|_: &str| false, Progress::to_stderr());
+    let making =
+        Making { debs: &debs, first: &first, epoch: EPOCH, shelf: &shelf, packed: &packed, progress: &progress };
     let (tree, _) = Tree::make(root, &making, &mut |_| {})?;
     let said = |argv: &[&str]| -> Result<String> { Ok(tree.run(argv)?.text()) };
     ensure!(said(&["dpkg", "--audit"])?.is_empty(), "dpkg --audit: {}", said(&["dpkg", "--audit"])?);

@@ -5,6 +5,7 @@
 //!             index.json   what is in it, and the digest of each stretch
 //! ```
 
+use crate::image::direct::{self, Aligned};
 use crate::image::ext4::Ext4;
 use crate::image::identity::Identity;
 use crate::image::stream;
@@ -12,11 +13,10 @@ use crate::progress::Stage;
 use crate::tree::shelf;
 use anyhow::{Context, Result, bail, ensure};
 use fs_err as fs;
-use fs_err::os::unix::fs::OpenOptionsExt;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::io;
+use std::fmt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -39,9 +39,20 @@ pub struct Index {
     stretches: Vec<String>,
 }
 
-/// Bytes of a stretch, and of a page.
+/// A kept file system is not what it was: it has to be packed again.
+#[derive(Debug)]
+pub struct Damaged(String);
+
+impl fmt::Display for Damaged {
+    fn fmt(&self, to: &mut fmt::Formatter) -> fmt::Result {
+        to.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Damaged {}
+
+/// Bytes of a stretch.
 const STRETCH: u64 = 4 << 20;
-const PAGE: usize = 4096;
 
 impl Base {
     /// Packs `tree` into a file system of `size` bytes in the empty folder `folder`. No time in it is after `epoch`.
@@ -99,62 +110,29 @@ impl Base {
         let path = self.folder.join("ext4");
         // What was packed a moment ago is in the page cache.
         let from =
-            if self.is_known() { direct(fs::File::options().read(true), &path)? } else { fs::File::open(&path)? };
-        let to = direct(fs::File::options().write(true), disk)?;
+            if self.is_known() { direct::open(fs::File::options().read(true), &path)? } else { fs::File::open(&path)? };
+        let to = direct::open(fs::File::options().write(true), disk)?;
         let each = |buffer: &mut Aligned, at: u64| -> Result<String> {
             let place = at * STRETCH;
-            let bytes = buffer.first(STRETCH.min(self.index.size - place));
+            let bytes = buffer.first(STRETCH.min(self.index.size - place) as usize);
             let end = place + bytes.len() as u64;
             let wanted = self.index.stretches.get(at as usize);
-            if data_after(&from, place)?.is_none_or(|data| data >= end) && wanted.is_none_or(String::is_empty) {
+            if direct::data_after(from.file(), place)?.is_none_or(|data| data >= end)
+                && wanted.is_none_or(String::is_empty)
+            {
                 return Ok(String::new());
             }
             from.file().read_exact_at(bytes, place)?;
             let seen = hex::encode(Sha256::digest(&bytes));
             if let Some(wanted) = wanted.filter(|wanted| **wanted != seen) {
-                bail!("its bytes from {place} on have the SHA-256 {seen}: wanted {wanted}");
+                bail!(Damaged(format!("its bytes from {place} on have the SHA-256 {seen}: wanted {wanted}")));
             }
             write(to.file(), bytes, start + place).context("writing the root file system")?;
             Ok(seen)
         };
-        let stretches = (0..self.index.size.div_ceil(STRETCH)).into_par_iter().map_init(Aligned::new, each);
+        let stretches = (0..self.index.size.div_ceil(STRETCH)).into_par_iter().map_init(|| Aligned::new(STRETCH), each);
         self.index.stretches = stretches.collect::<Result<_>>()?;
         Ok(())
-    }
-}
-
-/// Opens a file for direct reading or writing; as usual where its file system does not have that.
-fn direct(options: &mut fs::OpenOptions, path: &Path) -> Result<fs::File> {
-    match options.clone().custom_flags(libc::O_DIRECT).open(path) {
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(options.open(path)?),
-        answer => Ok(answer?),
-    }
-}
-
-/// A buffer of one stretch, as direct access wants it: at an address that is a multiple of a page.
-struct Aligned {
-    bytes: Vec<u8>,
-    start: usize,
-}
-
-impl Aligned {
-    fn new() -> Aligned {
-        let bytes = vec![0; STRETCH as usize + PAGE];
-        let start = bytes.as_ptr().align_offset(PAGE);
-        Aligned { bytes, start }
-    }
-
-    fn first(&mut self, size: u64) -> &mut [u8] {
-        &mut self.bytes[self.start..self.start + size as usize]
-    }
-}
-
-/// Where data begins, at or after `place`; none if there is only a hole.
-fn data_after(file: &fs::File, place: u64) -> io::Result<Option<u64>> {
-    match nix::unistd::lseek(file.file(), place as i64, nix::unistd::Whence::SeekData) {
-        Ok(data) => Ok(Some(data as u64)),
-        Err(nix::errno::Errno::ENXIO) => Ok(None),
-        Err(error) => Err(error.into()),
     }
 }
 

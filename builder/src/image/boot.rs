@@ -103,6 +103,9 @@ fn fstab(before: &str, layout: &Layout) -> String {
 
 fn put_initramfs(tree: &Path, run: Run, kernel: &str, file: &Path) -> Result<()> {
     fs::hard_link(file, tree.join(format!("boot/initrd.img-{kernel}")))?;
+    if file.starts_with(tree) {
+        fs::remove_file(file)?;
+    }
     run(&[&format!("/{LINKS}")]).context("pointing /vmlinuz and /initrd.img at the kernel")?;
     for (link, wanted) in
         [("vmlinuz", format!("boot/vmlinuz-{kernel}")), ("initrd.img", format!("boot/initrd.img-{kernel}"))]

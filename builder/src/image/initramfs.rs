@@ -27,24 +27,11 @@ struct Index {
     sha256: String,
 }
 
-/// What neither initramfs-tools nor any package's hook for it reads. A file anywhere else makes a new initramfs.
-const UNREAD: [&str; 25] = [
+/// What neither initramfs-tools nor any package's hook for it reads. Below /etc it is for the scripts themselves to say.
+const UNREAD: [&str; 12] = [
     "boot",
-    "etc/apt",
     // Ours has its own: its hook for fsck looks for the type of the root file system there.
     "etc/fstab",
-    "etc/hostname",
-    "etc/hosts",
-    "etc/issue",
-    "etc/issue.net",
-    "etc/machine-id",
-    "etc/motd",
-    "etc/nginx",
-    "etc/profile.d",
-    "etc/ssh",
-    "etc/sudoers.d",
-    "etc/systemd/journald.conf.d",
-    "etc/systemd/system",
     "home",
     "initrd.img",
     "opt",
@@ -57,6 +44,39 @@ const UNREAD: [&str; 25] = [
     "usr/share/mimg",
     "var",
 ];
+
+/// Names in /etc that programs read which the scripts call: the loader, kmod, udev, LVM, mdadm, blkid, setupcon, ZFS …
+const READ: [&str; 26] = [
+    "blkid.conf",
+    "console-setup",
+    "cryptsetup-initramfs",
+    "crypttab",
+    "default",
+    "dropbear",
+    "e2fsck.conf",
+    "group",
+    "hostid",
+    "initramfs-tools",
+    "iscsi",
+    "kernel",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "ld.so.preload",
+    "lvm",
+    "mdadm",
+    "modprobe.d",
+    "modules",
+    "modules-load.d",
+    "multipath",
+    "nsswitch.conf",
+    "passwd",
+    "udev",
+    "vconsole.conf",
+    "zfs",
+];
+
+/// Where the scripts are that make an initramfs.
+const SCRIPTS: [&str; 3] = ["usr/share/initramfs-tools", "etc/initramfs-tools", "usr/sbin/mkinitramfs"];
 
 /// Its place in the tree that it is made in: in a folder that travels empty.
 const OUT: &str = "var/tmp/initramfs";
@@ -75,9 +95,27 @@ impl Initramfs {
     }
 }
 
-/// Whether an initramfs made after a change at `path` could be another.
-pub fn reads(path: &Path) -> bool {
-    path != Path::new("vmlinuz") && !UNREAD.iter().any(|unread| path.starts_with(unread))
+/// Whether an initramfs made in `tree` after a change at `path` could be another.
+pub fn reads(tree: &Path, path: &Path) -> Result<bool> {
+    if path == Path::new("vmlinuz") || UNREAD.iter().any(|unread| path.starts_with(unread)) {
+        return Ok(false);
+    }
+    let Ok(below) = path.strip_prefix("etc") else { return Ok(true) };
+    let name = below.iter().next().unwrap_or_default().to_string_lossy();
+    Ok(READ.contains(&name.as_ref()) || mention(tree, &format!("etc/{name}"))?)
+}
+
+/// Whether a script that makes an initramfs names this path.
+fn mention(tree: &Path, path: &str) -> Result<bool> {
+    let mut ahead: Vec<PathBuf> = SCRIPTS.iter().map(|script| tree.join(script)).collect();
+    while let Some(script) = ahead.pop() {
+        if script.is_dir() {
+            ahead.extend(fs::read_dir(&script)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?);
+        } else if script.is_file() && String::from_utf8_lossy(&fs::read(&script)?).contains(path) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Makes one in the finished tree at `tree`, with all that is in it.
@@ -164,11 +202,18 @@ mod tests {
 
     #[test]
     fn hooks_and_modules_options_change_an_initramfs_and_a_motd_does_not() {
-        assert!(
-            ["etc/initramfs-tools/hooks/own", "etc/modprobe.d/x.conf", "etc/crypttab", "usr/bin/x", "etc"]
-                .iter()
-                .all(|path| reads(Path::new(path)))
-        );
-        assert!(["etc/motd", "etc/ssh/sshd_config.d/x", "vmlinuz", "var/lib/x"].iter().all(|p| !reads(Path::new(p))));
+        let tree = tree(&[]);
+        let hooks = tree.path().join("etc/initramfs-tools/hooks");
+        fs::create_dir_all(&hooks).expect("a folder");
+        fs::write(hooks.join("own"), "cp /etc/own.conf \"$DESTDIR\"").expect("a hook");
+        let read = |path: &str| reads(tree.path(), Path::new(path)).expect("an answer");
+        for path in
+            ["etc/initramfs-tools/hooks/own", "etc/modprobe.d/x.conf", "etc/crypttab", "usr/bin/x", "etc/own.conf"]
+        {
+            assert!(read(path), "{path}");
+        }
+        for path in ["etc/motd", "etc/ssh/sshd_config.d/x", "vmlinuz", "var/lib/x", "usr/local/sbin/x"] {
+            assert!(!read(path), "{path}");
+        }
     }
 }

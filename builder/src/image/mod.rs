@@ -3,6 +3,7 @@
 pub mod base;
 pub mod bios;
 pub mod boot;
+pub mod direct;
 pub mod draft;
 pub mod edit;
 pub mod esp;
@@ -24,12 +25,14 @@ use crate::image::identity::Identity;
 use crate::image::table::{ESP, MIB, ROOT, Table};
 use crate::image::window::Window;
 use crate::progress::Progress;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::statvfs::fstatvfs;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use uuid::Uuid;
 
 /// What an image is to look like.
@@ -65,42 +68,56 @@ pub struct Image {
     pub kernel: String,
 }
 
-impl Image {
-    /// Writes the image of `base`, changed by `edit` and made bootable by `boot`, to the sparse file `out`.
-    ///
-    /// `out` appears when it is whole, replacing what was there; before that nothing has a name, so an error, ^C or a
-    /// power cut leaves nothing. Says how many bytes are needed if the file system of `out` has fewer. No time in it is
-    /// after `epoch`.
-    pub fn write(
-        base: &mut Base,
-        edit: &Edit,
-        boot: &Boot,
-        layout: &Layout,
-        out: &Path,
-        epoch: i64,
-        progress: &Progress,
-    ) -> Result<Image> {
-        let stage = progress.stage("writing");
+/// An image in the making: its root file system is being copied.
+///
+/// The file appears when it is whole, replacing what was there; before that nothing has a name, so an error, ^C or a
+/// power cut leaves nothing.
+pub struct Writing {
+    layout: Layout,
+    out: PathBuf,
+    table: Table,
+    draft: Arc<Draft>,
+    needed: u64,
+    copied: JoinHandle<Result<Base>>,
+}
+
+impl Writing {
+    /// Begins to copy `base` to where the image `out` will be. Says how many bytes are needed if the file system of `out`
+    /// has fewer.
+    pub fn begin(mut base: Base, layout: &Layout, out: &Path) -> Result<Writing> {
         let table = Table::lay_out(&layout.identity, layout.esp_size, base.index.size);
-        let draft = Draft::new(out)?;
-        let needed = base.used()? + boot.esp.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>() + 64 * MIB;
+        let draft = Arc::new(Draft::new(out)?);
+        let needed = base.used()? + 128 * MIB;
         check_room(draft.file(), out, needed)?;
         draft.file().set_len(table.size).context("sizing the disk file")?;
+        let (to, start) = (draft.clone(), table.partition(ROOT).start());
+        let copied = std::thread::spawn(move || base.copy(&to.path(), start).map(|()| base));
+        Ok(Writing { layout: layout.clone(), out: out.to_owned(), table, draft, needed, copied })
+    }
+
+    /// Finishes the image: changes the root file system by `edit`, and makes it bootable by `boot`. No time in it is after
+    /// `epoch`. Gives back what was copied too.
+    pub fn end(self, edit: &Edit, boot: &Boot, epoch: i64, progress: &Progress) -> Result<(Image, Base)> {
+        let stage = progress.stage("writing");
+        let Writing { layout, out, table, draft, needed, copied } = self;
         let start = table.partition(ROOT).start();
-        let written = base
-            .copy(&draft.path(), start)
-            .and_then(|()| edit.apply(&draft.path(), start, epoch).context("changing the root file system"))
-            .and_then(|()| write_boot(draft.file(), boot, layout, &table, epoch));
-        written.map_err(|error| full(error, draft.file(), needed))?;
-        draft.publish()?;
+        let copied = copied.join().unwrap_or_else(|_| bail!("a thread panicked"));
+        let written = copied.and_then(|base| {
+            edit.apply(&draft.path(), start, epoch).context("changing the root file system")?;
+            write_boot(draft.file(), boot, &layout, &table, epoch)?;
+            Ok(base)
+        });
+        let base = written.map_err(|error| full(error, draft.file(), needed))?;
+        Arc::into_inner(draft).context("the copy still goes on")?.publish()?;
         stage.done(format!("{}, {} MiB", out.display(), table.size / MIB));
-        Ok(Image {
+        let image = Image {
             root_uuid: layout.identity.uuid("root/ext4"),
             tree_sha256: edit.digest(&base.index.tree_sha256, epoch),
             tree_entries: edit.count(base.index.tree_entries),
             kernel: boot.kernel.clone(),
             table,
-        })
+        };
+        Ok((image, base))
     }
 }
 

@@ -12,11 +12,12 @@ pub mod sbom;
 pub mod signature;
 pub mod sums;
 
+use crate::image::direct;
 use crate::image::draft::Draft;
 use crate::image::manifest::{Manifest, Written};
 use crate::image::table::MIB;
 use crate::progress::{Progress, Stage, Unit};
-use crate::publish::blockmap::{BLOCK, Blockmap, Mapping};
+use crate::publish::blockmap::{Blockmap, Mapping};
 use crate::publish::compressed::Compressed;
 use crate::publish::place::{Place, file_name};
 use crate::publish::sbom::Loader;
@@ -68,6 +69,23 @@ impl Publication<'_> {
             qcow2::check()?;
         }
         Ok(())
+    }
+
+    /// Which files of which image, signed by whom: equal for equal ones.
+    pub fn what(&self) -> String {
+        let key = self.key.map(|key| key.public().id().to_string());
+        let raw = std::path::absolute(self.place.raw()).unwrap_or_default();
+        format!("{} {:?} {key:?}", raw.display(), self.formats)
+    }
+
+    /// All files that `write` made.
+    pub fn files(&self, manifest: &Manifest) -> Vec<PathBuf> {
+        let place = self.place;
+        let folder = place.raw().parent().unwrap_or(Path::new(""));
+        let mut files: Vec<PathBuf> = manifest.files.iter().map(|file| folder.join(&file.name)).collect();
+        files.extend([place.manifest(), place.sums()]);
+        files.extend(self.key.map(|_| place.signature()));
+        files
     }
 
     fn has(&self, format: Format) -> bool {
@@ -169,18 +187,13 @@ impl Publication<'_> {
 
 /// Hands over the whole of a disk, whole blocks at a time.
 fn each(disk: &File, stage: &Stage, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-    let mut buffer = vec![0; 1024 * usize::try_from(BLOCK)?];
     let size = disk.metadata().context("asking for the image's size")?.len();
     stage.total(size, Unit::Bytes);
-    let mut at = 0;
-    while at < size {
-        let length = usize::try_from((size - at).min(buffer.len() as u64))?;
-        disk.read_exact_at(&mut buffer[..length], at).context("reading the image")?;
-        take(&buffer[..length])?;
-        stage.add(length as u64);
-        at += length as u64;
-    }
-    Ok(())
+    direct::each(disk, size, &mut |bytes| {
+        stage.add(bytes.len() as u64);
+        take(bytes)
+    })
+    .context("reading the image")
 }
 
 /// What mimg wrote for the BIOS; `None` where the image has no such partition.

@@ -3,7 +3,7 @@
 use crate::progress::{Stage, Unit};
 use crate::tree::deb::Deb;
 use crate::tree::dpkg;
-use crate::tree::layer::{self, Layer};
+use crate::tree::layer::{self, Entry, Layer};
 use crate::tree::order::{Order, Stratum};
 use crate::tree::overlay::Overlay;
 use crate::tree::payload::Payloads;
@@ -40,8 +40,9 @@ impl Growth<'_> {
             places.sort_by_key(|place| std::cmp::Reverse(self.payloads.debs[*place].installed_size()));
             places
         });
-        let _ahead = self.payloads.fetch_ahead(ahead.collect());
-        self.restore(&mut layers, &keys)?;
+        let light = rest.is_empty() && keys.last().is_some_and(|key| (self.making.packed)(key));
+        let _ahead = (!light).then(|| self.payloads.fetch_ahead(ahead.collect()));
+        let left_out = Arc::new(self.restore(&mut layers, &keys, light)?);
         let unpacker = Unpacker::new(&self.tree.root, &self.payloads);
         if let Some(last) = layers.last() {
             unpacker.owners().remember(last.owners());
@@ -52,11 +53,12 @@ impl Growth<'_> {
             epoch: self.epoch(count - 1),
             layers: layers[..count].to_vec(),
             payloads: self.payloads.clone(),
+            left_out: left_out.clone(),
         };
         if layers.len() > boots {
             bootable(stem(boots + 1, &layers));
         }
-        if !rest.is_empty() {
+        if layers.len() < keys.len() {
             let mut before = State::of(&self.tree.root, &self.payloads)?;
             for (at, key) in keys.iter().enumerate().skip(layers.len()) {
                 self.stratum(at, &unpacker)?;
@@ -102,16 +104,19 @@ impl Growth<'_> {
         Ok(layers)
     }
 
-    /// Makes the tree of the kept layers. If one of them is damaged, none of them is used.
-    fn restore(&self, layers: &mut Vec<Layer>, keys: &[String]) -> Result<()> {
+    /// Makes the tree of the kept layers, and gives what was left out of it. If one of them is damaged, none is used.
+    fn restore(&self, layers: &mut Vec<Layer>, keys: &[String], light: bool) -> Result<Vec<Entry>> {
         if layers.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let stage = self.making.progress.stage("restoring");
-        let Err(damage) = layer::restore(&self.tree.root, layers, &self.payloads) else {
-            let count = self.order.strata[..layers.len()].iter().flat_map(Stratum::packages).count();
-            stage.done(format!("{count} packages, configured before"));
-            return Ok(());
+        let damage = match layer::restore(&self.tree.root, layers, &self.payloads, light) {
+            Ok(left_out) => {
+                let count = self.order.strata[..layers.len()].iter().flat_map(Stratum::packages).count();
+                stage.done(format!("{count} packages, configured before"));
+                return Ok(left_out);
+            }
+            Err(damage) => damage,
         };
         drop(stage);
         for key in &keys[..layers.len()] {
@@ -119,7 +124,8 @@ impl Growth<'_> {
             shelf.quarantine("layers", key, "a stratum of packages", &damage, progress)?;
         }
         layers.clear();
-        self.tree.root.names(Path::new(""))?.iter().try_for_each(|name| self.tree.root.remove(Path::new(name)))
+        self.tree.root.names(Path::new(""))?.iter().try_for_each(|name| self.tree.root.remove(Path::new(name)))?;
+        Ok(Vec::new())
     }
 
     fn keep(&self, key: &str, before: &State, after: &State, unpacker: &Unpacker) -> Result<Layer> {

@@ -142,8 +142,25 @@ impl Layer {
     }
 }
 
-/// Makes the tree that `layers` led to in the empty directory `root`.
-pub fn restore(root: &Root, layers: &[Layer], payloads: &Payloads) -> Result<()> {
+/// What nobody reads who only adds a machine's own files to a tree that is packed already, and what is most of a tree.
+const BULK: [&str; 12] = [
+    "usr/lib/firmware",
+    "usr/lib/modules",
+    "usr/lib/postgresql",
+    "usr/lib/python3",
+    "usr/lib/python3.13",
+    "usr/share/bash-completion",
+    "usr/share/doc",
+    "usr/share/i18n",
+    "usr/share/locale",
+    "usr/share/man",
+    "usr/share/postgresql",
+    "usr/share/zoneinfo",
+];
+
+/// Makes the tree that `layers` led to in the empty directory `root`; packages' files of the bulk are left out if `light`.
+/// Gives what was left out.
+pub fn restore(root: &Root, layers: &[Layer], payloads: &Payloads, light: bool) -> Result<Vec<Entry>> {
     let mut all: BTreeMap<&Path, (&Layer, &Entry)> = BTreeMap::new();
     for layer in layers {
         for path in layer.removed() {
@@ -158,6 +175,11 @@ pub fn restore(root: &Root, layers: &[Layer], payloads: &Payloads) -> Result<()>
         }
         all.extend(layer.entries().iter().map(|entry| (entry.path.as_path(), (layer, entry))));
     }
+    let is_bulk = |entry: &Entry| {
+        light && matches!(entry.what, What::Payload { .. }) && BULK.iter().any(|bulk| entry.path.starts_with(bulk))
+    };
+    let bulk: Vec<Entry> = all.values().map(|(_, entry)| *entry).filter(|entry| is_bulk(entry)).cloned().collect();
+    all.retain(|_, (_, entry)| !is_bulk(entry));
     let (dirs, rest): (Vec<_>, Vec<_>) = all.values().partition(|(_, entry)| entry.what == What::Dir);
     for (_, entry) in &dirs {
         make_dir(&root.place(&entry.path)?).with_context(|| format!("restoring /{}", entry.path.display()))?;
@@ -183,7 +205,17 @@ pub fn restore(root: &Root, layers: &[Layer], payloads: &Payloads) -> Result<()>
     for (_, entry) in dirs.into_iter().rev() {
         root.place(&entry.path)?.dress(attributes(entry))?;
     }
-    Ok(())
+    Ok(bulk)
+}
+
+impl Entry {
+    /// Where the file of a package is: its place in the list, and its number.
+    pub fn payload(&self, payloads: &Payloads) -> Option<(usize, usize)> {
+        match &self.what {
+            What::Payload { package, item } => Some((payloads.place(package)?, *item)),
+            _ => None,
+        }
+    }
 }
 
 fn make_dir(place: &Place) -> Result<()> {

@@ -19,14 +19,14 @@ pub mod unpack;
 use crate::progress::Progress;
 use crate::tree::deb::Deb;
 use crate::tree::growth::Growth;
-use crate::tree::layer::Layer;
+use crate::tree::layer::{Entry, Layer};
 use crate::tree::order::Order;
 use crate::tree::overlay::Overlay;
 use crate::tree::payload::Payloads;
 use crate::tree::root::{Attributes, Root};
 use crate::tree::sandbox::{Output, Sandbox};
 use crate::tree::shelf::Shelf;
-use crate::tree::state::State;
+use crate::tree::state::{Kind, Node, State};
 use anyhow::{Context, Result, bail, ensure};
 use profiles::file::File;
 use rayon::prelude::*;
@@ -50,6 +50,8 @@ pub struct Making<'a> {
     pub epoch: i64,
     /// Where what is made is kept.
     pub shelf: &'a Shelf,
+    /// Whether the whole tree with this key is packed already: then its bulk is left out.
+    pub packed: &'a dyn Fn(&str) -> bool,
     pub progress: &'a Progress,
 }
 
@@ -62,17 +64,37 @@ pub struct Stem {
     pub epoch: i64,
     layers: Vec<Layer>,
     payloads: Arc<Payloads>,
+    /// Packages' files that the tree made of it has not, though it should.
+    left_out: Arc<Vec<Entry>>,
 }
 
 impl Stem {
-    /// What is in the tree at `root`, which was made of this.
+    /// What is in the tree at `root`, which was made of this, and what was left out of it.
     pub fn state(&self, root: &Root) -> Result<State> {
-        State::of(root, &self.payloads)
+        let mut state = State::of(root, &self.payloads)?;
+        for entry in self.left_out.iter() {
+            let Some((place, item)) = entry.payload(&self.payloads) else { continue };
+            let Entry { mode, uid, gid, mtime, .. } = *entry;
+            let node = Node { kind: Kind::Payload(place, item), mode, uid, gid, mtime: (mtime, 0) };
+            state.0.entry(entry.path.clone()).or_insert(node);
+        }
+        Ok(state)
+    }
+
+    /// Puts into the tree at `root` what was left out of it.
+    pub fn complete(&self, root: &Root) -> Result<()> {
+        for entry in self.left_out.iter() {
+            let Some((place, item)) = entry.payload(&self.payloads) else { continue };
+            if root.stat(&entry.path)?.is_none() {
+                root.place(&entry.path)?.link_file(&self.payloads.get(place)?.file(item))?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes the tree once more, in the empty directory `root`.
     pub fn restore(&self, root: &Path) -> Result<()> {
-        layer::restore(&Root::open(root)?, &self.layers, &self.payloads)
+        layer::restore(&Root::open(root)?, &self.layers, &self.payloads, false).map(drop)
     }
 }
 

@@ -8,8 +8,10 @@
 //! the end of one is kept, and shared by all trees that begin with the same. What changes seldom or is shared by many
 //! comes first:
 //! ```text
-//! core | of the base profile: what boots, the rest | of others: what boots, large packages, small ones
+//! core | what boots: of the base profile, of others | the rest of the base profile | of others: large packages, small ones
 //! ```
+//! What boots comes early, so that the initramfs can be made beside the rest.
+//!
 //! The strata follow from the packages alone. So a tree is the same whether what is kept is used or not.
 
 use crate::tree::deb::Deb;
@@ -57,7 +59,7 @@ impl Order {
         let base = relations.closure(&those(&|deb| first.contains(deb.name())));
         let boots = those(&Deb::boots);
         let large = those(&|deb| deb.installed_size() >= LARGE);
-        let kinds = [&boots & &base, base, boots, large, all];
+        let kinds = [&boots & &base, boots, base, large, all];
         let mut strata = vec![Stratum { rounds: vec![sorted(&core, debs)], boots: false }];
         let mut there = core;
         for kind in kinds {

@@ -7,7 +7,7 @@ use builder::image::bios::Bios;
 use builder::image::boot::Boot;
 use builder::image::edit::Edit;
 use builder::image::identity::Identity;
-use builder::image::{Image, Layout, esp, ext4, grub, stream};
+use builder::image::{Image, Layout, Writing, esp, ext4, grub, stream};
 use builder::progress::Progress;
 use builder::tree::payload::Payloads;
 use builder::tree::root::Root;
@@ -74,8 +74,7 @@ fn boot(tree: &Path) -> Boot {
 
 fn pack(tree: &Path, out: &Path) -> anyhow::Result<Image> {
     let folder = tempfile::tempdir()?;
-    let mut base = base(tree, folder.path())?;
-    write(&mut base, &Edit::default(), tree, out)
+    Ok(write(base(tree, folder.path())?, &Edit::default(), tree, out)?.0)
 }
 
 /// The tree's file system, in `folder`.
@@ -84,8 +83,8 @@ fn base(tree: &Path, folder: &Path) -> anyhow::Result<Base> {
     Base::pack(tree, size, &layout().identity, EPOCH, folder, &Progress::quiet().stage("packing"))
 }
 
-fn write(base: &mut Base, edit: &Edit, tree: &Path, out: &Path) -> anyhow::Result<Image> {
-    Image::write(base, edit, &boot(tree), &layout(), out, EPOCH, &Progress::quiet())
+fn write(base: Base, edit: &Edit, tree: &Path, out: &Path) -> anyhow::Result<(Image, Base)> {
+    Writing::begin(base, &layout(), out)?.end(edit, &boot(tree), EPOCH, &Progress::quiet())
 }
 
 /// What is in a tree of no packages.
@@ -199,7 +198,7 @@ fn an_edited_file_system_holds_what_the_tree_became() {
     fs::create_dir_all(path.join("srv/going/deep")).expect("a folder");
     fs::write(path.join("srv/going/deep/file"), "old").expect("writing");
     fs::create_dir(&kept).expect("a folder");
-    let mut fresh = base(&path, &kept).expect("a file system");
+    let fresh = base(&path, &kept).expect("a file system");
     let root = Root::open(&path).expect("opening the tree");
     let before = state(&root);
 
@@ -218,10 +217,10 @@ fn an_edited_file_system_holds_what_the_tree_became() {
     let edit = Edit::between(&root, &before, &state(&root)).expect("an edit");
 
     let images = ["one.img", "two.img"].map(|name| folder.path().join(name));
-    let made = write(&mut fresh, &edit, &path, &images[0]).expect("an image");
+    let (made, fresh) = write(fresh, &edit, &path, &images[0]).expect("an image");
     fresh.save().expect("keeping the file system");
-    let mut known = Base::open(kept.clone()).expect("the one that was kept");
-    assert_eq!(write(&mut known, &edit, &path, &images[1]).expect("an image"), made);
+    let known = || Base::open(kept.clone()).expect("the one that was kept");
+    assert_eq!(write(known(), &edit, &path, &images[1]).expect("an image").0, made);
     says("cmp", &[text(&images[0]), text(&images[1])]);
 
     let disk = folder.path().join("root");
@@ -242,7 +241,7 @@ fn an_edited_file_system_holds_what_the_tree_became() {
 
     let ext4 = fs::File::options().write(true).open(kept.join("ext4")).expect("the kept file system");
     std::os::unix::fs::FileExt::write_at(&ext4, b"flipped", 5 << 20).expect("writing");
-    let said = format!("{:#}", write(&mut known, &edit, &path, &images[1]).expect_err("it is damaged"));
+    let said = format!("{:#}", write(known(), &edit, &path, &images[1]).err().expect("it is damaged"));
     assert!(said.contains("its bytes from 4194304 on have the SHA-256"), "{said}");
 }
 
