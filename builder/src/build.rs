@@ -6,11 +6,13 @@ use crate::archive::fetch::fetch;
 use crate::archive::mirror::Mirror;
 use crate::archive::solve::Wanted;
 use crate::archive::source::Source;
+use crate::claim::Claim;
 use crate::image::boot::Boot;
 use crate::image::identity::Identity;
 use crate::image::manifest::Manifest;
 use crate::image::{Image, Layout};
 use crate::progress::Progress;
+use crate::room;
 use crate::tree::Tree;
 use crate::tree::overlay::Overlay;
 use crate::tree::root::Attributes;
@@ -23,6 +25,7 @@ use profiles::fleet;
 use profiles::problem::{Problem, Problems};
 use profiles::profile::Repository;
 use profiles::spec::Spec;
+use std::collections::BTreeSet;
 use std::path::Path;
 use uuid::Uuid;
 
@@ -45,11 +48,14 @@ pub struct Order<'a> {
 /// Builds the image, and says what it was made of. Called as root of a namespace (`sandbox::become_root`).
 pub fn build(order: &Order, progress: &Progress) -> Result<Manifest> {
     let spec = order.spec;
+    let _claim = Claim::of(order.out, order.cache, progress)?;
     let cache = Cache::open(&order.cache.join("debs"))?;
     let work = Work::in_cache(order.cache)?;
+    room::check_kind(work.path())?;
     let archive = Archive::open(&sources(spec, order.archive)?, &cache, progress, Timestamp::now())?;
     let epoch = archive.epoch();
     let packages = archive.solve(&wanted(spec)).map_err(asked_for_in_vain)?;
+    room::check(&packages, &cache, work.path(), order.out)?;
     let debs = fetch(&packages, &cache, progress)?;
 
     let root = work.path().join("tree");
@@ -102,17 +108,7 @@ fn asked_for_in_vain(error: anyhow::Error) -> Problems {
 /// Puts into the tree what no package brings: overlays, the Parts' files, firstboot and its Spec.
 fn furnish(tree: &Tree, order: &Order) -> Result<()> {
     let spec = order.spec;
-    let shipped = Overlay::embedded_names()?;
-    for profile in spec.profiles() {
-        // The base's own is in the tree since before its packages were configured.
-        if shipped.contains(&profile) && profile != "base" {
-            tree.overlay(&Overlay::embedded(&profile)?, &[])?;
-        }
-        let own = order.overlays.map(|folder| folder.join(&profile)).filter(|folder| folder.is_dir());
-        if let Some(own) = own {
-            tree.overlay(&Overlay::from_folder(&profile, &own)?, &[])?;
-        }
-    }
+    lay_over(tree, order)?;
     for part in spec.parts() {
         for file in part.files() {
             tree.put(&file).with_context(|| format!("putting the files of {}", part.name()))?;
@@ -124,6 +120,25 @@ fn furnish(tree: &Tree, order: &Order) -> Result<()> {
     tree.put(&File::new(firstboot::place::SPEC, spec.json()))?;
     let attributes = Attributes { uid: 0, gid: 0, mode: 0o755, mtime: tree.epoch() };
     tree.root().write(Path::new("usr/bin/firstboot"), FIRSTBOOT, attributes)
+}
+
+/// Copies the overlays. What may replace a package's file and does not is as wrong as what does and may not.
+fn lay_over(tree: &Tree, order: &Order) -> Result<()> {
+    let allowed: Vec<&str> = order.spec.settings.replaces.iter().map(String::as_str).collect();
+    let mut replaced = BTreeSet::new();
+    for overlay in Overlay::of(order.spec, order.overlays)? {
+        replaced.extend(tree.overlay(&overlay, &allowed)?.into_iter().map(|file| file.path));
+    }
+    let unused = allowed.iter().filter(|path| !replaced.contains(Path::new(path.trim_start_matches('/'))));
+    let problem = |path: &&str| {
+        let saw = format!("{} may replace {path}, but no package of the image has that file", order.spec.owner());
+        Problem::of_none(
+            saw,
+            "files of packages",
+            format!("take {path:?} out of `replaces`: an overlay's own files need no leave"),
+        )
+    };
+    Ok(Problems(unused.map(problem).collect()).or(())?)
 }
 
 /// What the finished machine's apt uses; none unless the fleet says so.

@@ -1,6 +1,7 @@
 //! The words of the command line. What each command does is in `main.rs` and the modules that it names.
 
 use clap::{Args, Parser, Subcommand};
+use profiles::size::Size;
 use std::path::PathBuf;
 
 /// Makes bootable Debian 13 images for the machines of a fleet.
@@ -39,13 +40,16 @@ pub enum Command {
     Profiles,
     /// Show the merged Spec of a node or profile, as a machine will read it.
     Spec(Subject),
-    /// Build a bootable image.
+    /// Build a bootable image, or those of the whole fleet.
     Build {
         #[command(flatten)]
-        subject: Subject,
+        subjects: Subjects,
         /// The image's file. Default: NAME.img in this folder. A manifest is written beside it.
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", conflicts_with = "all")]
         out: Option<PathBuf>,
+        /// The folder for NAME.img. Default: this one.
+        #[arg(long, value_name = "DIR", conflicts_with = "out")]
+        out_dir: Option<PathBuf>,
     },
     /// Write a node's seed: a small medium, labelled MIMG-SEED, that makes a waiting machine that node.
     Seed {
@@ -62,8 +66,15 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         image: Option<PathBuf>,
     },
-    /// Empty the cache: downloads, and what killed runs left behind.
-    Clean,
+    /// Empty the cache, or make it smaller. What a running build uses stays.
+    Clean {
+        /// Keep at most this much of what was used last, such as 10G. Default: nothing.
+        #[arg(long, value_name = "SIZE", value_parser = Size::parse)]
+        keep: Option<Size>,
+        /// Only tell what would be removed.
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 /// What an image or Spec is made of: one profile, or one node of the fleet.
@@ -76,6 +87,29 @@ pub struct Subject {
     /// A node of the fleet: an image that is that machine.
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
+}
+
+/// As Subject, or all that the fleet has.
+#[derive(Args, Clone)]
+#[group(required = true, multiple = false)]
+pub struct Subjects {
+    /// A profile, of the fleet or of the catalog: an image that waits for its seed.
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// A node of the fleet: an image that is that machine.
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+    /// Every node, and every profile of the fleet's own, one after the other; without a fleet every profile.
+    #[arg(long)]
+    pub all: bool,
+}
+
+impl Subjects {
+    /// The one that is named; None for all.
+    pub fn one(&self) -> Option<Subject> {
+        let Subjects { profile, node, all } = self.clone();
+        (!all).then_some(Subject { profile, node })
+    }
 }
 
 impl Subject {

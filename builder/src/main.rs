@@ -1,14 +1,18 @@
 //! `mimg`: the command line.
 
 use anyhow::{Context, Result, bail};
+use builder::batch::{self, Batch, Verdict};
 use builder::build::{Order, build};
 use builder::cli::{Cli, Command, Subject};
 use builder::progress::Progress;
-use builder::{folder, image::fat, tree::sandbox, vm::trial};
+use builder::work::Work;
+use builder::{check, clean, folder, image::fat, tree::sandbox, vm::trial};
 use clap::Parser;
+use jiff::Timestamp;
 use profiles::fleet::{Archive, Fleet};
 use profiles::part::SEED_LABEL;
 use profiles::problem::{Problem, Problems};
+use profiles::size::Size;
 use profiles::spec::Spec;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -51,10 +55,16 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             print!("{}", spec.json());
             Ok(ExitCode::SUCCESS)
         }),
-        Command::Build { subject, out } => build_image(cli, subject, out.as_deref()),
+        Command::Build { subjects, out, out_dir } => {
+            let folder = out_dir.as_deref().unwrap_or(Path::new(""));
+            match subjects.one() {
+                Some(subject) => build_image(cli, &subject, out.as_deref(), folder),
+                None => build_all(cli, folder),
+            }
+        }
         Command::Seed { node, out } => seed(cli, node, out),
         Command::Test { subject, image } => test(cli, subject, image.as_deref()),
-        Command::Clean => clean(cli),
+        Command::Clean { keep, dry_run } => clean(cli, *keep, *dry_run),
     }
 }
 
@@ -76,14 +86,35 @@ fn with_fleet<T>(cli: &Cli, then: impl FnOnce(&Fleet) -> Result<T>) -> Result<T>
 }
 
 fn with_spec<T>(cli: &Cli, subject: &Subject, then: impl FnOnce(Spec, Archive) -> Result<T>) -> Result<T> {
-    let (spec, archive) = with_fleet(cli, |fleet| {
-        let spec = match &subject.node {
-            Some(node) => fleet.node(node)?,
-            None => fleet.profile(subject.name())?,
-        };
-        Ok((spec, fleet.root().map(|root| root.archive.clone()).unwrap_or_default()))
-    })?;
+    let (spec, archive) = with_fleet(cli, |fleet| spec_of(fleet, subject))?;
     then(spec, archive)
+}
+
+/// As `with_spec`, with a Spec whose repositories and overlays are sound: for building.
+fn with_sound_spec<T>(cli: &Cli, subject: &Subject, then: impl FnOnce(Spec, Archive) -> Result<T>) -> Result<T> {
+    with_fleet(cli, |fleet| {
+        let (spec, archive) = spec_of(fleet, subject)?;
+        check::check(fleet, &spec, overlays(cli).as_deref(), Timestamp::now())?;
+        Ok((spec, archive))
+    })
+    .and_then(|(spec, archive)| then(spec, archive))
+}
+
+fn spec_of(fleet: &Fleet, subject: &Subject) -> Result<(Spec, Archive)> {
+    let spec = match &subject.node {
+        Some(node) => fleet.node(node)?,
+        None => fleet.profile(subject.name())?,
+    };
+    Ok((spec, archive_of(fleet)))
+}
+
+fn archive_of(fleet: &Fleet) -> Archive {
+    fleet.root().map(|root| root.archive.clone()).unwrap_or_default()
+}
+
+/// The fleet's folder of overlays.
+fn overlays(cli: &Cli) -> Option<PathBuf> {
+    fleet_folder(cli).map(|folder| folder.join("overlays"))
 }
 
 fn print_json(value: &impl Serialize) -> Result<()> {
@@ -108,10 +139,14 @@ fn init(cli: &Cli, dir: &Path) -> Result<ExitCode> {
 
 fn check(cli: &Cli) -> Result<ExitCode> {
     with_fleet(cli, |fleet| {
-        for profile in fleet.profiles() {
-            fleet.profile(profile)?;
-        }
         let nodes: Vec<&str> = fleet.nodes().collect();
+        let specs = fleet.profiles().into_iter().map(|name| fleet.profile(name));
+        let mut problems = Problems::default();
+        for spec in specs.chain(nodes.iter().map(|name| fleet.node(name))) {
+            let checked = check::check(fleet, &spec?, overlays(cli).as_deref(), Timestamp::now());
+            problems.0.extend(checked.err().unwrap_or_default().0);
+        }
+        problems.or(())?;
         if cli.json {
             print_json(&Vec::<Problem>::new())?;
         } else {
@@ -143,10 +178,10 @@ fn list(cli: &Cli) -> Result<ExitCode> {
     })
 }
 
-fn build_image(cli: &Cli, subject: &Subject, out: Option<&Path>) -> Result<ExitCode> {
-    with_spec(cli, subject, |spec, archive| {
+fn build_image(cli: &Cli, subject: &Subject, out: Option<&Path>, folder: &Path) -> Result<ExitCode> {
+    with_sound_spec(cli, subject, |spec, archive| {
         sandbox::become_root()?;
-        let default = PathBuf::from(format!("{}.img", subject.name()));
+        let default = folder.join(format!("{}.img", subject.name()));
         let out = out.unwrap_or(&default);
         let manifest = build_to(cli, &spec, &archive, out)?;
         if cli.json {
@@ -163,6 +198,30 @@ fn build_image(cli: &Cli, subject: &Subject, out: Option<&Path>) -> Result<ExitC
     })
 }
 
+fn build_all(cli: &Cli, folder: &Path) -> Result<ExitCode> {
+    let (batch, archive) = with_fleet(cli, |fleet| {
+        let batch = Batch::of(fleet)?;
+        let mut problems = Problems::default();
+        for spec in batch.specs() {
+            let checked = check::check(fleet, spec, overlays(cli).as_deref(), Timestamp::now());
+            problems.0.extend(checked.err().unwrap_or_default().0);
+        }
+        problems.or(())?;
+        Ok((batch, archive_of(fleet)))
+    })?;
+    batch::check_folder(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?;
+    sandbox::become_root()?;
+    let build = |spec: &Spec, out: &Path| build_to(cli, spec, &archive, out).map(drop);
+    let outcomes = batch.run(folder, build, |line| eprintln!("{line}"));
+    if cli.json {
+        print_json(&outcomes)?;
+    } else {
+        print!("{}", batch::table(&outcomes));
+    }
+    let failed = outcomes.iter().any(|outcome| outcome.result == Verdict::Failed);
+    Ok(ExitCode::from(if failed { 1 } else { 0 }))
+}
+
 fn argument(subject: &Subject) -> String {
     let kind = if subject.node.is_some() { "--node" } else { "--profile" };
     format!("{kind} {}", subject.name())
@@ -170,8 +229,7 @@ fn argument(subject: &Subject) -> String {
 
 /// Builds to `out`, and writes the manifest beside it.
 fn build_to(cli: &Cli, spec: &Spec, archive: &Archive, out: &Path) -> Result<builder::image::manifest::Manifest> {
-    let overlays = fleet_folder(cli).map(|folder| folder.join("overlays"));
-    let cache = cache(cli)?;
+    let (overlays, cache) = (overlays(cli), cache(cli)?);
     let order = Order { spec, archive, overlays: overlays.as_deref(), out, cache: &cache };
     let manifest = build(&order, &Progress::to_stderr())?;
     let beside = out.with_extension("manifest.json");
@@ -191,13 +249,14 @@ fn seed(cli: &Cli, node: &str, out: &Path) -> Result<ExitCode> {
 }
 
 fn test(cli: &Cli, subject: &Subject, image: Option<&Path>) -> Result<ExitCode> {
-    with_spec(cli, subject, |spec, archive| {
+    with_sound_spec(cli, subject, |spec, archive| {
+        trial::check_host()?;
         if let Some(image) = image {
             return try_out(cli, image);
         }
         sandbox::become_root()?;
-        let folder = tempfile::tempdir_in(cache(cli)?)?;
-        let image = folder.path().join("image");
+        let work = Work::in_cache(&cache(cli)?)?;
+        let image = work.path().join("image");
         build_to(cli, &spec, &archive, &image)?;
         try_out(cli, &image)
     })
@@ -215,11 +274,24 @@ fn try_out(cli: &Cli, image: &Path) -> Result<ExitCode> {
     Ok(ExitCode::from(if trials.iter().all(trial::Trial::passed) { 0 } else { 1 }))
 }
 
-fn clean(cli: &Cli) -> Result<ExitCode> {
+fn clean(cli: &Cli, keep: Option<Size>, dry: bool) -> Result<ExitCode> {
     sandbox::become_root()?;
-    let freed = builder::clean::clean(&cache(cli)?)?;
-    println!("{} MiB freed", freed >> 20);
-    Ok(ExitCode::SUCCESS)
+    let cache = cache(cli)?;
+    let freed = clean::clean(&cache, keep.map_or(0, |Size(bytes)| bytes), dry)?;
+    let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+    if cli.json {
+        print_json(&freed)?;
+    } else {
+        for entry in freed.removed.iter().filter(|_| dry) {
+            println!("{:>12}  {}  {}", mib(entry.bytes), entry.used.strftime("%Y-%m-%d %H:%M"), entry.path.display());
+        }
+        let verb = if dry { "would be freed" } else { "freed" };
+        println!("{} {verb}, {} kept in {}", mib(freed.freed), mib(freed.kept), cache.display());
+    }
+    if !freed.reached {
+        eprintln!("{} may be in use by builds at work; run `mimg clean` again when they are done", mib(freed.in_use));
+    }
+    Ok(ExitCode::from(if freed.reached { 0 } else { 4 }))
 }
 
 /// The cache's folder, made if it is not there.
@@ -229,6 +301,6 @@ fn cache(cli: &Cli) -> Result<PathBuf> {
     let Some(folder) = cli.cache.clone().or_else(|| Some(base()?.join("mimg"))) else {
         bail!("no home folder to keep downloads in; name one with --cache DIR");
     };
-    fs_err::create_dir_all(&folder).context("making the cache (name another folder with --cache DIR)")?;
-    Ok(folder.canonicalize()?)
+    fs_err::create_dir_all(&folder).context("making the cache (cure: name another folder with --cache DIR)")?;
+    Ok(fs_err::canonicalize(folder)?)
 }

@@ -14,7 +14,7 @@ pub mod unpack;
 use crate::progress::{Progress, Stage, Unit};
 use crate::tree::deb::Deb;
 use crate::tree::order::Order;
-use crate::tree::overlay::Overlay;
+use crate::tree::overlay::{Overlay, Replaced};
 use crate::tree::root::{Attributes, Root};
 use crate::tree::sandbox::{Output, Sandbox};
 use crate::tree::unpack::{Conffiles, Unpacked, Unpacker};
@@ -159,9 +159,23 @@ impl Tree {
         self.epoch
     }
 
-    /// Copies an overlay into the tree. A file that a package owns is replaced only if its path is among `allowed`.
-    pub fn overlay(&self, overlay: &Overlay, allowed: &[&str]) -> Result<()> {
-        overlay.copy_into(&self.root, self.epoch, allowed)
+    /// Copies an overlay into the tree. A file that a package owns is replaced only if its path is among `allowed`, and
+    /// in a way that outlives the package's next version: docs/decisions/overlay-replaces.md. Gives those replaced.
+    pub fn overlay(&self, overlay: &Overlay, allowed: &[&str]) -> Result<Vec<Replaced>> {
+        let replaced = overlay.replaced(&self.root, allowed)?;
+        for file in replaced.iter().filter(|file| !file.conffile) {
+            self.divert(&file.listed).with_context(|| format!("diverting a file of {}", file.package))?;
+        }
+        overlay.copy_into(&self.root, self.epoch, allowed)?;
+        Ok(replaced)
+    }
+
+    /// Moves a package's file aside, for good: dpkg puts each later version of it there too.
+    fn divert(&self, path: &Path) -> Result<()> {
+        let path = format!("/{}", path.display());
+        let aside = format!("{path}.distrib");
+        let divert = ["dpkg-divert", "--quiet", "--local", "--rename", "--divert", &aside, "--add", &path];
+        self.sandbox().run(&divert).map(drop)
     }
 
     /// Writes one file that a Spec wants, replacing what is there. Its owner has to be known to the tree.
