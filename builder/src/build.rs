@@ -25,7 +25,6 @@ use profiles::fleet;
 use profiles::problem::{Problem, Problems};
 use profiles::profile::Repository;
 use profiles::spec::Spec;
-use std::collections::BTreeSet;
 use std::path::Path;
 use uuid::Uuid;
 
@@ -108,7 +107,8 @@ fn asked_for_in_vain(error: anyhow::Error) -> Problems {
 /// Puts into the tree what no package brings: overlays, the Parts' files, firstboot and its Spec.
 fn furnish(tree: &Tree, order: &Order) -> Result<()> {
     let spec = order.spec;
-    lay_over(tree, order)?;
+    let replaces: Vec<&str> = spec.settings.replaces.iter().map(String::as_str).collect();
+    tree.overlays(&Overlay::of(spec, order.overlays)?, &replaces)?;
     for part in spec.parts() {
         for file in part.files() {
             tree.put(&file).with_context(|| format!("putting the files of {}", part.name()))?;
@@ -120,25 +120,6 @@ fn furnish(tree: &Tree, order: &Order) -> Result<()> {
     tree.put(&File::new(firstboot::place::SPEC, spec.json()))?;
     let attributes = Attributes { uid: 0, gid: 0, mode: 0o755, mtime: tree.epoch() };
     tree.root().write(Path::new("usr/bin/firstboot"), FIRSTBOOT, attributes)
-}
-
-/// Copies the overlays. What may replace a package's file and does not is as wrong as what does and may not.
-fn lay_over(tree: &Tree, order: &Order) -> Result<()> {
-    let allowed: Vec<&str> = order.spec.settings.replaces.iter().map(String::as_str).collect();
-    let mut replaced = BTreeSet::new();
-    for overlay in Overlay::of(order.spec, order.overlays)? {
-        replaced.extend(tree.overlay(&overlay, &allowed)?.into_iter().map(|file| file.path));
-    }
-    let unused = allowed.iter().filter(|path| !replaced.contains(Path::new(path.trim_start_matches('/'))));
-    let problem = |path: &&str| {
-        let saw = format!("{} may replace {path}, but no package of the image has that file", order.spec.owner());
-        Problem::of_none(
-            saw,
-            "files of packages",
-            format!("take {path:?} out of `replaces`: an overlay's own files need no leave"),
-        )
-    };
-    Ok(Problems(unused.map(problem).collect()).or(())?)
 }
 
 /// What the finished machine's apt uses; none unless the fleet says so.

@@ -301,6 +301,10 @@ fn cache(cli: &Cli) -> Result<PathBuf> {
     let Some(folder) = cli.cache.clone().or_else(|| Some(base()?.join("mimg"))) else {
         bail!("no home folder to keep downloads in; name one with --cache DIR");
     };
-    fs_err::create_dir_all(&folder).context("making the cache (cure: name another folder with --cache DIR)")?;
+    let work = folder.join("work");
+    let made = fs_err::create_dir_all(&work).map_err(anyhow::Error::from);
+    made.and_then(|()| Ok(tempfile::tempfile_in(&work).map(drop)?)).with_context(|| {
+        format!("making the cache in {} (cure: name another folder with --cache DIR)", folder.display())
+    })?;
     Ok(fs_err::canonicalize(folder)?)
 }

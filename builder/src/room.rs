@@ -92,7 +92,7 @@ mod tests {
         let cache = Cache::open(&folder.path().join("debs")).expect("a cache");
         let check = |package| check(&[package], &cache, folder.path(), &folder.path().join("a.img"));
         check(package(3, "4")).expect("there is room for a few bytes");
-        let huge = 1 << 50;
+        let huge = 1_u64 << 50;
         let said = format!("{:#}", check(package(7, &huge.to_string())).expect_err("no disk is so large"));
         let (tree, all) = (huge * 1024, 7 + 2 * huge * 1024);
         assert!(said.contains(&format!("at least {all} are needed (7 to download, {tree} for the tree, ")), "{said}");

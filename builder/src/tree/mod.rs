@@ -20,7 +20,9 @@ use crate::tree::sandbox::{Output, Sandbox};
 use crate::tree::unpack::{Conffiles, Unpacked, Unpacker};
 use anyhow::{Context, Result, bail, ensure};
 use profiles::file::File;
+use profiles::problem::{Problem, Problems};
 use rayon::prelude::*;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A configured root directory.
@@ -157,6 +159,22 @@ impl Tree {
     /// The time of the image, in seconds.
     pub fn epoch(&self) -> i64 {
         self.epoch
+    }
+
+    /// Copies overlays into the tree, which has all its packages. What may replace a package's file, and does not, is as
+    /// wrong as what does, and may not: Debian may have moved the file meanwhile, and ours would lie where nobody reads it.
+    pub fn overlays(&self, overlays: &[Overlay], allowed: &[&str]) -> Result<()> {
+        let mut replaced = BTreeSet::new();
+        for overlay in overlays {
+            replaced.extend(self.overlay(overlay, allowed)?.into_iter().map(|file| file.path));
+        }
+        let unused = allowed.iter().filter(|path| !replaced.contains(Path::new(path.trim_start_matches('/'))));
+        let problem = |path: &&str| {
+            let saw = format!("an overlay may replace {path}, but no package of the image has that file");
+            let cure = format!("take {path:?} out of `replaces`: a file of one's own needs no leave");
+            Problem::of_none(saw, "files of packages, as `dpkg -S` names them", cure)
+        };
+        Ok(Problems(unused.map(problem).collect()).or(())?)
     }
 
     /// Copies an overlay into the tree. A file that a package owns is replaced only if its path is among `allowed`, and

@@ -2,6 +2,7 @@
 
 mod downloading;
 mod opening;
+mod repository;
 mod server;
 mod signatures;
 mod signer;
