@@ -100,10 +100,14 @@ impl Cache {
             fs::remove_file(&place)?;
             return Ok(path);
         }
-        let written = write(&mut part).and_then(|()| part.verify());
+        let written = self.room_left_for(&part).and_then(|()| write(&mut part)).and_then(|()| part.verify());
         if let Err(error) = written {
             if !part.is_beginning() || is_full(&error) {
                 fs::remove_file(&place)?;
+            }
+            if is_full(&error) {
+                let (folder, size) = (self.folder.display(), content.size);
+                return Err(error.context(format!("the disk of {folder} ran full, and {what} needs {size} bytes")));
             }
             return Err(error);
         }
@@ -122,6 +126,10 @@ impl Cache {
             );
         }
         Ok(())
+    }
+
+    fn room_left_for(&self, part: &Part) -> Result<()> {
+        self.room_for(part.size().saturating_sub(part.len()?))
     }
 
     /// Is there a file of this name and size? It is not read.
