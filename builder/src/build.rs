@@ -54,7 +54,7 @@ pub fn build(order: &Order, progress: &Progress) -> Result<Manifest> {
     let archive = Archive::open(&sources(spec, order.archive)?, &cache, progress, Timestamp::now())?;
     let epoch = archive.epoch();
     let packages = archive.solve(&wanted(spec)).map_err(asked_for_in_vain)?;
-    room::check(&packages, &cache, work.path(), order.out)?;
+    room::check(&packages, &cache, order.cache, order.out)?;
     let debs = fetch(&packages, &cache, progress)?;
 
     let root = work.path().join("tree");

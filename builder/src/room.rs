@@ -30,20 +30,20 @@ pub fn check_kind(work: &Path) -> Result<()> {
 
 /// Refuses what cannot fit: downloads and the tree in the cache, the image where `out` lies. What packages say about
 /// their size is a little less than what they take, so nothing is refused that could have been built.
-pub fn check(packages: &[Package], cache: &Cache, work: &Path, out: &Path) -> Result<()> {
+pub fn check(packages: &[Package], debs: &Cache, cache: &Path, out: &Path) -> Result<()> {
     let absent = packages.iter().filter(|package| {
         let content = Content { sha256: package.sha256.clone(), size: package.size };
-        !cache.holds(&content)
+        !debs.holds(&content)
     });
     let downloads: u64 = absent.map(|package| package.size).sum();
     let tree: u64 = packages.iter().map(installed).sum();
     let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let beside = fs_err::metadata(folder)?.dev() == fs_err::metadata(work)?.dev();
+    let beside = fs_err::metadata(folder)?.dev() == fs_err::metadata(cache)?.dev();
     let shown = format!("{downloads} to download, {tree} for the tree");
     if beside {
-        return enough(work, downloads + 2 * tree, &format!("{shown}, {tree} for the image"), "--cache or --out");
+        return enough(cache, downloads + 2 * tree, &format!("{shown}, {tree} for the image"), "--cache or --out");
     }
-    enough(work, downloads + tree, &shown, "--cache")?;
+    enough(cache, downloads + tree, &shown, "--cache")?;
     enough(folder, tree, "the image", "--out")
 }
 
@@ -89,8 +89,8 @@ mod tests {
     #[test]
     fn what_is_needed_is_said_in_bytes_with_what_it_is_for() {
         let folder = tempfile::tempdir().expect("a folder");
-        let cache = Cache::open(&folder.path().join("debs")).expect("a cache");
-        let check = |package| check(&[package], &cache, folder.path(), &folder.path().join("a.img"));
+        let debs = Cache::open(&folder.path().join("debs")).expect("a cache");
+        let check = |package| check(&[package], &debs, folder.path(), &folder.path().join("a.img"));
         check(package(3, "4")).expect("there is room for a few bytes");
         let huge = 1_u64 << 50;
         let said = format!("{:#}", check(package(7, &huge.to_string())).expect_err("no disk is so large"));

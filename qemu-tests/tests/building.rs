@@ -35,6 +35,30 @@ fn packages_that_cannot_be_together_are_told_as_a_chain() -> Result<()> {
 }
 
 #[test]
+fn of_a_whole_fleet_each_is_tried_whatever_becomes_of_the_others() -> Result<()> {
+    let fleet = with_node("profiles = [\"base\"]\npackages = [\"htopp\"]\n")?;
+    fs::write(fleet.path().join("nodes/other.toml"), "profiles = [\"base\"]\npackages = [\"sysvinit-core\"]\n")?;
+    fs::create_dir_all(fleet.path().join("profiles"))?;
+    fs::write(fleet.path().join("profiles/part.toml"), "packages = [\"less\"]\n")?;
+    let mut command = Command::new(images::mimg()?);
+    command.args(["build", "--all", "--json", "--cache"]).arg(cache()?).current_dir(fleet.path());
+    let output = command.output()?;
+    let said = said(&output);
+    ensure!(output.status.code() == Some(1), "{said}");
+    ensure!(said.contains("did you mean htop") && said.contains("cannot be installed together"), "{said}");
+    let outcomes: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let seen: Vec<(&str, &str)> = outcomes
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|outcome| Some((outcome["name"].as_str()?, outcome["result"].as_str()?)))
+        .collect();
+    ensure!(seen == [("node eccles", "failed"), ("node other", "failed"), ("profile part", "left-out")], "{outcomes}");
+    ensure!(outcomes[0]["file"] == "eccles.img" && outcomes[0]["seconds"].is_f64(), "{outcomes}");
+    Ok(())
+}
+
+#[test]
 fn a_mirror_that_is_no_address_is_refused_by_name() -> Result<()> {
     let fleet = with_node("profiles = [\"base\"]\n")?;
     let text = fs::read_to_string(fleet.path().join("fleet.toml"))?;
