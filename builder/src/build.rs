@@ -2,6 +2,7 @@
 
 use crate::archive::cache::Cache;
 use crate::archive::fetch::fetch;
+use crate::claim::Claim;
 use crate::clean;
 use crate::image::base::{Base, Damaged};
 use crate::image::boot::Boot;
@@ -12,6 +13,7 @@ use crate::image::manifest::Manifest;
 use crate::image::{Image, Layout, Writing, ext4, stream};
 use crate::lock::Locked;
 use crate::progress::Progress;
+use crate::room;
 use crate::tree::overlay::Overlay;
 use crate::tree::root::Attributes;
 use crate::tree::scan;
@@ -59,7 +61,9 @@ impl Order<'_> {
 pub fn build(order: &Order, progress: &Progress) -> Result<Manifest> {
     let spec = order.spec;
     let Locked { epoch, suites, packages } = order.locked;
+    let _claim = Claim::of(order.out, order.cache, progress)?;
     let cache = Cache::open(&order.cache.join("debs"))?;
+    room::check(packages, &cache, order.cache, order.out)?;
     let debs = fetch(packages, &cache, progress)?;
     let run = Run { order, debs: &debs, progress };
     let image = match run.image() {
@@ -81,6 +85,7 @@ impl Run<'_> {
     fn image(&self) -> Result<Image> {
         let (order, progress, epoch) = (self.order, self.progress, self.order.locked.epoch);
         let work = Work::in_cache(order.cache)?;
+        room::check_kind(work.path())?;
         let root = work.path().join("tree");
         fs_err::create_dir(&root)?;
         let kept = if order.anew { work.path().join("kept") } else { order.cache.to_owned() };
@@ -107,6 +112,10 @@ impl Run<'_> {
             }
         };
 
+        if !order.spec.settings.replaces.is_empty() {
+            // What is diverted has to be there.
+            stem.complete(tree.root())?;
+        }
         let before = stem.state(tree.root())?;
         furnish(&tree, order)?;
         let own = Edit::between(tree.root(), &before, &stem.state(tree.root())?)?;
@@ -145,7 +154,7 @@ impl Run<'_> {
 
     /// Bytes of the fleet's overlays, in large steps: a small change leaves the file system's size as it is.
     fn own_size(&self) -> Result<u64> {
-        let bytes = self.order.own_overlays().map(|(_, folder)| clean::size(&folder)).sum::<Result<u64>>()?;
+        let bytes = self.order.own_overlays().map(|(_, folder)| clean::bytes(&folder)).sum::<Result<u64>>()?;
         Ok(bytes.next_multiple_of(64 << 20))
     }
 
@@ -156,7 +165,9 @@ impl Run<'_> {
             Ok(base) => Some(base),
             Err(damage) => {
                 let moved = shelf.quarantine("bases", &key, &self.order.spec.owner(), &damage, self.progress);
-                moved.err().map(|error| self.progress.say(&format!("{error:#}")));
+                if let Err(error) = moved {
+                    self.progress.say(&format!("{error:#}"));
+                }
                 None
             }
         }
@@ -182,16 +193,8 @@ fn base() -> Result<BTreeSet<String>> {
 /// Puts into the tree what no package brings: overlays, the Parts' files, firstboot and its Spec.
 fn furnish(tree: &Tree, order: &Order) -> Result<()> {
     let spec = order.spec;
-    let shipped = Overlay::embedded_names()?;
-    for profile in spec.profiles() {
-        // The base's own is in the tree since before its packages were configured.
-        if shipped.contains(&profile) && profile != "base" {
-            tree.overlay(&Overlay::embedded(&profile)?, &[])?;
-        }
-    }
-    for (profile, folder) in order.own_overlays() {
-        tree.overlay(&Overlay::from_folder(&profile, &folder)?, &[])?;
-    }
+    let replaces: Vec<&str> = spec.settings.replaces.iter().map(String::as_str).collect();
+    tree.overlays(&Overlay::of(spec, order.overlays)?, &replaces)?;
     for part in spec.parts() {
         for file in part.files() {
             tree.put(&file).with_context(|| format!("putting the files of {}", part.name()))?;

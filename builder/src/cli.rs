@@ -6,6 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::engine::ArgValueCandidates;
 use profiles::schema::Document;
+use profiles::size::Size;
 use std::path::PathBuf;
 
 /// Makes bootable Debian 13 images for the machines of a fleet.
@@ -49,7 +50,7 @@ pub enum Command {
     Profiles,
     /// Show the merged Spec of a node or profile, as a machine will read it.
     Spec(Subject),
-    /// Build a bootable image.
+    /// Build a bootable image, or those of the whole fleet.
     Build(Build),
     /// Check that an image is what the fleet built and signed, and whole. Exit code 3 if it is not.
     Verify {
@@ -104,8 +105,15 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         image: Option<PathBuf>,
     },
-    /// Empty the cache: downloads, and what killed runs left behind.
-    Clean,
+    /// Empty the cache, or make it smaller. What a running build uses stays.
+    Clean {
+        /// Keep at most this much of what was used last, such as 10G. Default: nothing.
+        #[arg(long, value_name = "SIZE", value_parser = Size::parse)]
+        keep: Option<Size>,
+        /// Only tell what would be removed.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Print the JSON Schema of a kind of file, or renew the ones that the fleet's editors use.
     Schema {
         /// fleet: of fleet.toml; node: of nodes/NAME.toml; profile: of profiles/NAME.toml.
@@ -134,10 +142,13 @@ fn document() -> impl TypedValueParser<Value = Document> {
 #[derive(Args)]
 pub struct Build {
     #[command(flatten)]
-    pub subject: Subject,
+    pub subjects: Subjects,
     /// The raw image's file, and so where the others are. Default: NAME.img in this folder.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "all")]
     pub out: Option<PathBuf>,
+    /// The folder for NAME.img. Default: this one.
+    #[arg(long, value_name = "DIR", conflicts_with = "out", value_hint = ValueHint::DirPath)]
+    pub out_dir: Option<PathBuf>,
     /// What is made of it, one or several: raw, zst (NAME.img.zst and its block map for bmaptool), qcow2.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "raw", value_name = "FORMAT")]
     pub format: Vec<Format>,
@@ -178,6 +189,29 @@ pub struct Subject {
     /// A node of the fleet: an image that is that machine.
     #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completion::nodes))]
     pub node: Option<String>,
+}
+
+/// As Subject, or all that the fleet has.
+#[derive(Args, Clone)]
+#[group(required = true, multiple = false)]
+pub struct Subjects {
+    /// A profile, of the fleet or of the catalog: an image that waits for its seed.
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completion::profiles))]
+    pub profile: Option<String>,
+    /// A node of the fleet: an image that is that machine.
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completion::nodes))]
+    pub node: Option<String>,
+    /// Every node, and every profile of the fleet's own, one after the other; without a fleet every profile.
+    #[arg(long)]
+    pub all: bool,
+}
+
+impl Subjects {
+    /// The one that is named; None for all.
+    pub fn one(&self) -> Option<Subject> {
+        let Subjects { profile, node, all } = self.clone();
+        (!all).then_some(Subject { profile, node })
+    }
 }
 
 impl Subject {

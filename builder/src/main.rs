@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use builder::archive::cache::Cache;
 use builder::archive::fetch::fetch;
+use builder::batch::{self, Batch, Verdict};
 use builder::build::{Order, build};
 use builder::cli::{Build, Cli, Command, Secrets, Subject, Whose};
 use builder::image::manifest::Manifest;
@@ -16,12 +17,14 @@ use builder::publish::{Format, Publication};
 use builder::receipt::{self, Receipt};
 use builder::secrets::{self, Store, identity::Identity};
 use builder::work::Work;
-use builder::{completion, diff, editor, folder, image::fat, man, tree::sandbox, verify, vm::trial};
+use builder::{check, clean, completion, diff, editor, folder, image::fat, man, tree::sandbox, verify, vm::trial};
 use clap::Parser;
+use jiff::Timestamp;
 use profiles::fleet::{Archive, Fleet};
 use profiles::part::SEED_LABEL;
 use profiles::problem::{Problem, Problems};
 use profiles::schema::Document;
+use profiles::size::Size;
 use profiles::spec::Spec;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -65,7 +68,13 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             print!("{}", spec.json());
             Ok(ExitCode::SUCCESS)
         }),
-        Command::Build(build) => build_image(cli, build),
+        Command::Build(wish) => {
+            let folder = wish.out_dir.as_deref().unwrap_or(Path::new(""));
+            match wish.subjects.one() {
+                Some(subject) => build_image(cli, wish, &subject, folder),
+                None => build_all(cli, wish, folder),
+            }
+        }
         Command::Verify { image, key } => verify_image(cli, image, key.as_deref()),
         Command::Secrets { what: Secrets::Init { recipient, offline_recipient } } => {
             init_secrets(cli, recipient, offline_recipient.as_deref())
@@ -76,7 +85,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Lock { upgrade, dry_run, .. } => lock(cli, upgrade.as_deref(), *dry_run),
         Command::Fetch { whose } => fetch_packages(cli, whose),
         Command::Diff { old, new } => show_difference(cli, old, new),
-        Command::Clean => clean(cli),
+        Command::Clean { keep, dry_run } => clean(cli, *keep, *dry_run),
         Command::Schema { document, write } => schema(cli, *document, *write),
         Command::Completions { shell } => {
             completion::register(*shell, &mut std::io::stdout().lock())?;
@@ -104,14 +113,35 @@ fn with_fleet<T>(cli: &Cli, then: impl FnOnce(&Fleet) -> Result<T>) -> Result<T>
 }
 
 fn with_spec<T>(cli: &Cli, subject: &Subject, then: impl FnOnce(Spec, Archive) -> Result<T>) -> Result<T> {
-    let (spec, archive) = with_fleet(cli, |fleet| {
-        let spec = match &subject.node {
-            Some(node) => fleet.node(node)?,
-            None => fleet.profile(subject.name())?,
-        };
-        Ok((spec, fleet.root().map(|root| root.archive.clone()).unwrap_or_default()))
-    })?;
+    let (spec, archive) = with_fleet(cli, |fleet| spec_of(fleet, subject))?;
     then(spec, archive)
+}
+
+/// As `with_spec`, with a Spec whose repositories and overlays are sound: for building.
+fn with_sound_spec<T>(cli: &Cli, subject: &Subject, then: impl FnOnce(Spec, Archive) -> Result<T>) -> Result<T> {
+    with_fleet(cli, |fleet| {
+        let (spec, archive) = spec_of(fleet, subject)?;
+        check::check(fleet, &spec, overlays(cli).as_deref(), Timestamp::now())?;
+        Ok((spec, archive))
+    })
+    .and_then(|(spec, archive)| then(spec, archive))
+}
+
+fn spec_of(fleet: &Fleet, subject: &Subject) -> Result<(Spec, Archive)> {
+    let spec = match &subject.node {
+        Some(node) => fleet.node(node)?,
+        None => fleet.profile(subject.name())?,
+    };
+    Ok((spec, archive_of(fleet)))
+}
+
+fn archive_of(fleet: &Fleet) -> Archive {
+    fleet.root().map(|root| root.archive.clone()).unwrap_or_default()
+}
+
+/// The fleet's folder of overlays.
+fn overlays(cli: &Cli) -> Option<PathBuf> {
+    fleet_folder(cli).map(|folder| folder.join("overlays"))
 }
 
 fn print_json(value: &impl Serialize) -> Result<()> {
@@ -157,9 +187,13 @@ fn schema(cli: &Cli, document: Option<Document>, write: bool) -> Result<ExitCode
 fn check(cli: &Cli) -> Result<ExitCode> {
     let secrets = fleet_folder(cli).map(|folder| secrets::check::check(&folder)).transpose()?.unwrap_or_default();
     let checked = with_fleet(cli, |fleet| {
-        for profile in fleet.profiles() {
-            fleet.profile(profile)?;
+        let specs = fleet.profiles().into_iter().map(|name| fleet.profile(name));
+        let mut problems = Problems::default();
+        for spec in specs.chain(fleet.nodes().map(|name| fleet.node(name))) {
+            let checked = check::check(fleet, &spec?, overlays(cli).as_deref(), Timestamp::now());
+            problems.0.extend(checked.err().unwrap_or_default().0);
         }
+        problems.or(())?;
         let name = fleet.root().map_or("the catalog".to_owned(), |root| format!("fleet {}", root.fleet.name));
         Ok(format!("{name}: no problems; nodes: {}, profiles: {}", fleet.nodes().count(), fleet.profiles().len()))
     });
@@ -201,9 +235,9 @@ fn list(cli: &Cli) -> Result<ExitCode> {
     })
 }
 
-fn build_image(cli: &Cli, wish: &Build) -> Result<ExitCode> {
-    with_spec(cli, &wish.subject, |spec, archive| {
-        let default = PathBuf::from(format!("{}.img", wish.subject.name()));
+fn build_image(cli: &Cli, wish: &Build, subject: &Subject, folder: &Path) -> Result<ExitCode> {
+    with_sound_spec(cli, subject, |spec, archive| {
+        let default = folder.join(format!("{}.img", subject.name()));
         let place = Place::new(wish.out.as_ref().unwrap_or(&default));
         Publication::check(&place, &wish.format)?;
         let key = if wish.unsigned { None } else { signing_key(cli, wish.identity.as_deref())? };
@@ -219,7 +253,7 @@ fn build_image(cli: &Cli, wish: &Build) -> Result<ExitCode> {
             eprintln!("Not signed: there is no fleet with a key for that. `mimg secrets init` makes one.");
         }
         if wish.format.contains(&Format::Raw) {
-            let (what, raw) = (argument(&wish.subject), place.raw().display());
+            let (what, raw) = (argument(subject), place.raw().display());
             eprintln!("Write it to a disk or stick, or try it first: mimg test {what} --image {raw}");
         }
         Ok(ExitCode::SUCCESS)
@@ -265,12 +299,41 @@ fn publish(cli: &Cli, spec: &Spec, archive: &Archive, publication: &Publication,
 
 /// What is to be built, its packages locked; where to is the caller's to say.
 fn with_order<T>(cli: &Cli, spec: &Spec, archive: &Archive, then: impl FnOnce(Order) -> Result<T>) -> Result<T> {
-    let overlays = fleet_folder(cli).map(|folder| folder.join("overlays"));
-    let (cache, progress) = (cache(cli)?, Progress::to_stderr());
+    let (overlays, cache, progress) = (overlays(cli), cache(cli)?, Progress::to_stderr());
     let debs = Cache::open(&cache.join("debs"))?;
     let locked = command::locked(fleet_folder(cli).as_deref(), spec, archive, !cli.offline, &debs, &progress)?;
     let (overlays, out) = (overlays.as_deref(), Path::new(""));
     then(Order { spec, locked: &locked, archive, overlays, out, cache: &cache, anew: false }).map_err(command::cured)
+}
+
+fn build_all(cli: &Cli, wish: &Build, folder: &Path) -> Result<ExitCode> {
+    let (batch, archive) = with_fleet(cli, |fleet| {
+        let batch = Batch::of(fleet)?;
+        let mut problems = Problems::default();
+        for spec in batch.specs() {
+            let checked = check::check(fleet, spec, overlays(cli).as_deref(), Timestamp::now());
+            problems.0.extend(checked.err().unwrap_or_default().0);
+        }
+        problems.or(())?;
+        Ok((batch, archive_of(fleet)))
+    })?;
+    batch::check_folder(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?;
+    let key = if wish.unsigned { None } else { signing_key(cli, wish.identity.as_deref())? };
+    sandbox::become_root()?;
+    let build = |spec: &Spec, out: &Path| {
+        let place = Place::new(out);
+        Publication::check(&place, &wish.format)?;
+        let publication = Publication { place: &place, formats: &wish.format, key: key.as_ref(), workers: workers() };
+        publish(cli, spec, &archive, &publication, wish.no_cache).map(drop)
+    };
+    let outcomes = batch.run(folder, build, |line| eprintln!("{line}"));
+    if cli.json {
+        print_json(&outcomes)?;
+    } else {
+        print!("{}", batch::table(&outcomes));
+    }
+    let failed = outcomes.iter().any(|outcome| outcome.result == Verdict::Failed);
+    Ok(ExitCode::from(if failed { 1 } else { 0 }))
 }
 
 fn argument(subject: &Subject) -> String {
@@ -445,13 +508,14 @@ fn seed(cli: &Cli, node: &str, out: &Path) -> Result<ExitCode> {
 }
 
 fn test(cli: &Cli, subject: &Subject, image: Option<&Path>) -> Result<ExitCode> {
-    with_spec(cli, subject, |spec, archive| {
+    with_sound_spec(cli, subject, |spec, archive| {
+        trial::check_host()?;
         if let Some(image) = image {
             return try_out(cli, image);
         }
         sandbox::become_root()?;
-        let folder = tempfile::tempdir_in(cache(cli)?)?;
-        let image = folder.path().join("image");
+        let work = Work::in_cache(&cache(cli)?)?;
+        let image = work.path().join("image");
         with_order(cli, &spec, &archive, |order| build(&Order { out: &image, ..order }, &Progress::to_stderr()))?;
         try_out(cli, &image)
     })
@@ -469,11 +533,24 @@ fn try_out(cli: &Cli, image: &Path) -> Result<ExitCode> {
     Ok(ExitCode::from(if trials.iter().all(trial::Trial::passed) { 0 } else { 1 }))
 }
 
-fn clean(cli: &Cli) -> Result<ExitCode> {
+fn clean(cli: &Cli, keep: Option<Size>, dry: bool) -> Result<ExitCode> {
     sandbox::become_root()?;
-    let freed = builder::clean::clean(&cache(cli)?)?;
-    println!("{} MiB freed", freed >> 20);
-    Ok(ExitCode::SUCCESS)
+    let cache = cache(cli)?;
+    let freed = clean::clean(&cache, keep.map_or(0, |Size(bytes)| bytes), dry)?;
+    let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+    if cli.json {
+        print_json(&freed)?;
+    } else {
+        for entry in freed.removed.iter().filter(|_| dry) {
+            println!("{:>12}  {}  {}", mib(entry.bytes), entry.used.strftime("%Y-%m-%d %H:%M"), entry.path.display());
+        }
+        let verb = if dry { "would be freed" } else { "freed" };
+        println!("{} {verb}, {} kept in {}", mib(freed.freed), mib(freed.kept), cache.display());
+    }
+    if !freed.reached {
+        eprintln!("{} may be in use by builds at work; run `mimg clean` again when they are done", mib(freed.in_use));
+    }
+    Ok(ExitCode::from(if freed.reached { 0 } else { 4 }))
 }
 
 /// The cache's folder, made if it is not there.
@@ -483,6 +560,10 @@ fn cache(cli: &Cli) -> Result<PathBuf> {
     let Some(folder) = cli.cache.clone().or_else(|| Some(base()?.join("mimg"))) else {
         bail!("no home folder to keep downloads in; name one with --cache DIR");
     };
-    fs_err::create_dir_all(&folder).context("making the cache (name another folder with --cache DIR)")?;
-    Ok(folder.canonicalize()?)
+    let work = folder.join("work");
+    let made = fs_err::create_dir_all(&work).map_err(anyhow::Error::from);
+    made.and_then(|()| Ok(tempfile::tempfile_in(&work).map(drop)?)).with_context(|| {
+        format!("making the cache in {} (cure: name another folder with --cache DIR)", folder.display())
+    })?;
+    Ok(fs_err::canonicalize(folder)?)
 }

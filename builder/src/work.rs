@@ -10,6 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::SystemTime;
 
 /// The folder of this run. Dropping it removes it.
 pub struct Work {
@@ -36,6 +37,27 @@ impl Work {
         let lock = lock(&path)?.with_context(|| format!("locking {}", path.display()))?;
         let sweeper = sweeper(&path)?;
         Ok(Work { path, lock: Some(lock), sweeper })
+    }
+
+    /// When the oldest of the runs that are at work in `cache` began; None if there is none.
+    pub fn oldest(cache: &Path) -> Result<Option<SystemTime>> {
+        let mut oldest = None;
+        for path in folders(cache)? {
+            // A file system that knows no time of birth: then the run has been there for ever.
+            let born = |data: std::fs::Metadata| data.created().unwrap_or(SystemTime::UNIX_EPOCH);
+            match std::fs::metadata(&path).map(born) {
+                Ok(born) if lock(&path).is_ok_and(|free| free.is_none()) => {
+                    oldest = Some(oldest.map_or(born, |oldest: SystemTime| oldest.min(born)));
+                }
+                _ => {}
+            }
+        }
+        Ok(oldest)
+    }
+
+    /// Folders in `cache` of runs that are no more.
+    pub fn dead(cache: &Path) -> Result<Vec<PathBuf>> {
+        Ok(folders(cache)?.into_iter().filter(|path| lock(path).is_ok_and(|free| free.is_some())).collect())
     }
 
     /// Where it is, without links.
@@ -65,6 +87,22 @@ fn sweeper(path: &Path) -> Result<Child> {
     // SAFETY: setsid is safe between fork and exec.
     unsafe { command.pre_exec(|| nix::unistd::setsid().map(|_| ()).map_err(std::io::Error::from)) };
     command.spawn().context("starting /bin/sh, which removes the work folder at the end")
+}
+
+/// The folders of all runs, while none is being made.
+fn folders(cache: &Path) -> Result<Vec<PathBuf>> {
+    let all = cache.join("work");
+    let Ok(gate) = std::fs::File::open(all.join("lock")) else { return unlocked(&all) };
+    let _gate = Flock::lock(gate, FlockArg::LockExclusive).map_err(|(_, error)| error).context("locking the cache")?;
+    unlocked(&all)
+}
+
+fn unlocked(all: &Path) -> Result<Vec<PathBuf>> {
+    let Ok(entries) = std::fs::read_dir(all) else { return Ok(Vec::new()) };
+    let run = |entry: &std::fs::DirEntry| {
+        entry.file_name().to_string_lossy().starts_with(PREFIX) && entry.file_type().is_ok_and(|kind| kind.is_dir())
+    };
+    Ok(entries.flatten().filter(run).map(|entry| entry.path()).collect())
 }
 
 /// Removes the folders of runs that are no more.

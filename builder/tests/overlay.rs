@@ -88,6 +88,38 @@ fn a_packages_file_is_replaced_only_if_that_is_said() {
 }
 
 #[test]
+fn all_that_would_be_replaced_is_told_at_once_with_its_owner_and_the_key_that_allows_it() {
+    let (folder, root) = folders();
+    let overlay = folder.path().join("overlay");
+    for path in ["usr/lib/older", "etc/conf", "etc/own"] {
+        put(&overlay, path, "mine");
+    }
+    fs::create_dir_all(root.path().join("usr/lib")).expect("making folders");
+    symlink("usr/lib", root.path().join("lib")).expect("making a link");
+    // The first was packed before /lib became a link into /usr.
+    put(root.path(), "var/lib/dpkg/info/old.list", "/.\n/lib\n/lib/older\n");
+    put(root.path(), "var/lib/dpkg/info/new.list", "/.\n/etc\n/etc/conf\n");
+    put(
+        root.path(),
+        "var/lib/dpkg/status",
+        "Package: new\nConffiles:\n /etc/conf 0123 obsolete\nDescription: x\n /etc/own y\n",
+    );
+    let overlay = Overlay::from_folder("mine", &overlay).expect("reading it");
+    let said = overlay.replaced(&root, &["/etc/own"]).expect_err("none of them is allowed").to_string();
+    for part in [
+        "overlays/mine/etc/conf would replace a file of the package new",
+        "overlays/mine/usr/lib/older would replace a file of the package old",
+        "replaces = [\"/usr/lib/older\"] in profiles/mine.toml",
+    ] {
+        assert!(said.contains(part), "{part:?} is missing in: {said}");
+    }
+    assert!(!said.contains("etc/own"), "{said}");
+    let replaced = overlay.replaced(&root, &["/etc/conf", "/usr/lib/older"]).expect("they are allowed");
+    let seen: Vec<_> = replaced.iter().map(|file| (file.listed.to_str().expect("UTF-8"), file.conffile)).collect();
+    assert_eq!(seen, [("etc/conf", true), ("lib/older", false)]);
+}
+
+#[test]
 fn the_overlay_of_every_image_is_in_the_binary() {
     let (_folder, root) = folders();
     Overlay::embedded("base").expect("it is there").copy_into(&root, 1, &[]).expect("copying it");

@@ -9,6 +9,7 @@ mod listing;
 use anyhow::{Context, Result, ensure};
 use archive::Archive;
 use builder::progress::Progress;
+use builder::tree::overlay::Overlay;
 use builder::tree::sandbox;
 use builder::tree::scan::scan;
 use builder::tree::shelf::Shelf;
@@ -42,6 +43,7 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["make", root, debs] => make(Path::new(root), Path::new(debs)),
+        ["replace", root, debs, tools] => replace(Path::new(root), Path::new(debs), Path::new(tools)),
         ["hang", root, cache] => hang(Path::new(root), Path::new(cache)),
         words if words.contains(&"--list") => {
             println!("a_tree_of_real_packages: test");
@@ -66,6 +68,7 @@ fn cases() -> Result<()> {
         return skip("the rest compares with what root makes, and this is not root");
     }
     nothing_is_left_of_a_killed_run(&roots)?;
+    replaced_files_outlive_an_upgrade(folder.path())?;
     as_an_ordinary_user(folder.path(), &debs, &by_root)?;
     as_mmdebstrap(folder.path(), &archive, &roots)
 }
@@ -136,6 +139,86 @@ fn off(tree: &Tree) -> Result<()> {
     ensure!(tree.root().names(Path::new("etc/postgresql"))?.is_empty(), "a cluster was made");
     ensure!(tree.root().read(Path::new("usr/sbin/policy-rc.d"))?.is_none(), "policy-rc.d is left");
     Ok(())
+}
+
+fn replaced_files_outlive_an_upgrade(folder: &Path) -> Result<()> {
+    let folder = folder.join("replacing");
+    std::fs::create_dir(&folder)?;
+    let debs = Archive::of_host(&folder)?.download(&[])?;
+    let replaced = Command::new(this()?).arg("replace").arg(folder.join("tree")).arg(debs).arg(&folder).status()?;
+    ensure!(replaced.success(), "replacing files of a package failed");
+    Ok(())
+}
+
+/// In a process of its own: an overlay takes the place of a program and of a conffile, and then a newer version of their
+/// package comes to the machine.
+fn replace(root: &Path, debs: &Path, tools: &Path) -> Result<()> {
+    sandbox::become_root()?;
+    std::fs::create_dir(root)?;
+    let mut debs = std::fs::read_dir(debs)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<PathBuf>>>()?;
+    debs.push(tool(tools, "1")?);
+    let tree = Tree::make(root, &debs, EPOCH, &Progress::to_stderr())?;
+    let overlay = tools.join("overlay");
+    for file in ["usr/bin/tool", "etc/tool.conf", "etc/tool.d/own"] {
+        let file = overlay.join(file);
+        std::fs::create_dir_all(file.parent().context("a parent")?)?;
+        std::fs::write(file, "ours\n")?;
+    }
+    let overlay = Overlay::from_folder("mine", &overlay)?;
+    let refused = tree.overlay(&overlay, &["/etc/tool.conf"]).expect_err("the program is not among those allowed");
+    ensure!(format!("{refused:#}").contains("usr/bin/tool would replace a file of the package tool"), "{refused:#}");
+    let allowed = ["/usr/bin/tool", "/etc/tool.conf"];
+    let replaced = tree.overlay(&overlay, &allowed)?;
+    ensure!(replaced.iter().map(|file| file.conffile).collect::<Vec<_>>() == [true, false], "{replaced:?}");
+
+    let text = |path: &str| tree.root().text(path);
+    let said = |argv: &[&str]| -> Result<String> { Ok(tree.run(argv)?.text()) };
+    let judged = |version: &str| -> Result<()> {
+        let of_package = format!("version {version}\n");
+        ensure!(text("usr/bin/tool")? == "ours\n" && text("usr/bin/tool.distrib")? == of_package, "the program");
+        ensure!(text("etc/tool.conf")? == "ours\n", "the conffile");
+        ensure!(said(&["dpkg", "--audit"])?.is_empty(), "dpkg --audit: {}", said(&["dpkg", "--audit"])?);
+        let differs = said(&["dpkg", "--verify"])?;
+        ensure!(differs.trim() == "??5?????? c /etc/tool.conf", "dpkg --verify: {differs}");
+        Ok(())
+    };
+    // Again, as a second overlay with the same file would be: the diversion is there already.
+    tree.overlays(&[overlay], &allowed)?;
+    judged("1")?;
+    let unused = tree.overlays(&[], &["/etc/tool.conf"]).expect_err("no overlay makes use of it");
+    ensure!(format!("{unused:#}").contains("no package of the image has that file"), "{unused:#}");
+    let newer = tree.sandbox().bind(tool(tools, "2")?, "/run/tool.deb", false);
+    newer.run(&["dpkg", "--force-confdef", "--force-confold", "--install", "/run/tool.deb"])?;
+    judged("2")?;
+    // An administrator takes it back as any diversion.
+    tree.root().remove(Path::new("usr/bin/tool"))?;
+    said(&["dpkg-divert", "--local", "--rename", "--remove", "/usr/bin/tool"])?;
+    ensure!(text("usr/bin/tool")? == "version 2\n", "the package's program is back");
+    Ok(())
+}
+
+/// A package with a program and a conffile, made by dpkg-deb.
+fn tool(folder: &Path, version: &str) -> Result<PathBuf> {
+    let tree = folder.join(format!("tool-{version}"));
+    let content = format!("version {version}\n");
+    let control = format!(
+        "Package: tool\nVersion: {version}\nArchitecture: all\nMaintainer: A <a@example.org>\nDescription: a tool\n"
+    );
+    let files = [
+        ("DEBIAN/control", control.as_str()),
+        ("DEBIAN/conffiles", "/etc/tool.conf\n"),
+        ("usr/bin/tool", &content),
+        ("etc/tool.conf", &content),
+    ];
+    for (path, content) in files {
+        let path = tree.join(path);
+        std::fs::create_dir_all(path.parent().context("a parent")?)?;
+        std::fs::write(path, content)?;
+    }
+    let deb = folder.join(format!("tool_{version}_all.deb"));
+    let built = Command::new("dpkg-deb").args(["--root-owner-group", "--build"]).arg(tree).arg(&deb).output()?;
+    ensure!(built.status.success(), "dpkg-deb: {}", String::from_utf8_lossy(&built.stderr));
+    Ok(deb)
 }
 
 /// In a process of its own: waits in the sandbox, with a work folder, until it is killed.

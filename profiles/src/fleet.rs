@@ -202,7 +202,23 @@ impl<'a> Fleet<'a> {
             settings,
         };
         let findings = findings.into_iter().chain(spec.check());
-        let problems = findings.map(|finding| {
+        self.placed(entry, &merged, findings).or(spec)
+    }
+
+    /// What others find wrong with one of this fleet's Specs, with the file and line of each setting.
+    pub fn blame(&self, spec: &Spec, findings: Vec<Finding>) -> Problems {
+        let own = || self.own.get(&spec.profile).or_else(|| self.shipped.get(&spec.profile));
+        let Some(entry) = spec.node.as_ref().map_or_else(own, |node| self.nodes.get(node)) else {
+            let of_none = |finding: Finding| Problem::of_none(finding.saw, finding.wanted, finding.cure);
+            return Problems(findings.into_iter().map(of_none).collect());
+        };
+        let merged = self.merge(entry, &mut Vec::new(), &mut Vec::new());
+        self.placed(entry, &merged, findings.into_iter())
+    }
+
+    /// Findings about `merged` settings with their places: of a whole file, that is the place of `entry`.
+    fn placed(&self, entry: &Entry<'a>, merged: &Entry<'a>, findings: impl Iterator<Item = Finding>) -> Problems {
+        let problem = |finding: Finding| {
             let span = if finding.keys.is_empty() { entry.key.clone() } else { merged.find(&finding.keys) };
             let saw = if finding.keys.is_empty() {
                 finding.saw
@@ -210,8 +226,8 @@ impl<'a> Fleet<'a> {
                 format!("{}: {}", dotted(&finding.keys), finding.saw)
             };
             self.texts.problem(&span, &saw, &finding.wanted, &finding.cure)
-        });
-        Problems(problems.collect()).or(spec)
+        };
+        Problems(findings.map(problem).collect())
     }
 
     /// A profile's or node's settings on top of those of the profiles that it names. `path` holds those under way.
@@ -333,6 +349,10 @@ fn of_serde(texts: &Texts, error: &toml::de::Error, otherwise: &Span) -> Problem
         _ if message.starts_with("unknown variant") => "value",
         _ => {
             let (saw, wanted) = message.split_once(", expected ").unwrap_or((message, ""));
+            let wanted = match wanted {
+                "i32" | "u16" | "u32" => "a whole number, not as large",
+                other => other,
+            };
             return texts.problem(&span, saw, &wanted.replace("a sequence", "a list in [ ]"), cure);
         }
     };

@@ -25,6 +25,9 @@ pub struct Profile {
     /// Words added to the kernel's command line, each an item of its own.
     #[schemars(inner(regex(pattern = r#"^[^\s\x00-\x1f\x7f-\x9f"'$\\{};]+$"#)))]
     pub kernel_parameters: Vec<String>,
+    /// Files of packages, by absolute path, that overlays may put their own in the place of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub replaces: Vec<String>,
     /// Archives beside Debian's own.
     pub repository: Vec<Repository>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,10 +80,29 @@ impl Profile {
                 "write each word as an item of its own",
             ));
         }
+        for (index, path) in self.replaces.iter().enumerate().filter(|(_, path)| !is_plain_path(path)) {
+            findings.push(Finding::new(
+                &["replaces", &index.to_string()],
+                format!("{path:?}"),
+                "the absolute path of one file, such as \"/etc/issue\": no .., no blank names, no pattern",
+                "write it as `dpkg -L PACKAGE` does",
+            ));
+        }
         findings.extend(self.repository.iter().flat_map(Repository::check));
         findings
     }
 }
+
+/// One file, by a path that can be read in one way only.
+fn is_plain_path(path: &str) -> bool {
+    let hostile = |c: char| c.is_control() || c == '*';
+    let plain = |name: &str| !["", ".", ".."].contains(&name) && !name.contains(hostile);
+    path.strip_prefix('/').is_some_and(|path| path.split('/').all(plain))
+}
+
+/// What a repository's priority may be. Negative ones forbid in apt_preferences(5), and above 1000 they downgrade: an
+/// image is made from nothing, so here they only rank.
+const PRIORITIES: std::ops::RangeInclusive<i32> = 1..=1000;
 
 /// As Debian Policy 5.6.7 has it.
 fn is_package(name: &str) -> bool {
@@ -106,7 +128,7 @@ pub struct Repository {
     /// The fingerprint of that certificate: 40 or 64 hex digits, blanks between them as you like.
     #[schemars(title = "fingerprint", regex(pattern = r"^ *([0-9A-Fa-f] *){40}(([0-9A-Fa-f] *){24})?$"))]
     pub fingerprint: String,
-    /// How it stands to others that have the same package, as in apt_preferences(5); Debian's own archive has 500.
+    /// Whose version of a package is taken: the highest, then the newest version. Debian's own archive has 500.
     #[serde(default = "Repository::usual")]
     pub priority: i32,
 }
@@ -134,6 +156,49 @@ impl Repository {
                 format!("{:?}", self.uri),
                 "http:// or https://",
                 "write it as in the repository's own sources.list",
+            ));
+        }
+        if self.uri.split('/').nth(2).is_some_and(|host| host.contains('@')) {
+            findings.push(Finding::new(
+                &["repository", &self.name, "uri"],
+                "an address with a name or password in it",
+                "one without: the settings travel in the image, where everybody reads them",
+                "serve the repository to the building host without a password",
+            ));
+        }
+        if !PRIORITIES.contains(&self.priority) {
+            findings.push(Finding::new(
+                &["repository", &self.name, "priority"],
+                self.priority.to_string(),
+                format!("a number from {} to {}: Debian's own archive has 500", PRIORITIES.start(), PRIORITIES.end()),
+                "write 900 to prefer this repository, 100 to take from it only what Debian does not have",
+            ));
+        }
+        findings.extend(self.check_suite());
+        findings
+    }
+
+    /// The suite and its components become parts of addresses.
+    fn check_suite(&self) -> Vec<Finding> {
+        let plain = |text: &str| {
+            let known = |c: char| c.is_ascii_alphanumeric() || "-_.+~/".contains(c);
+            !text.is_empty() && text.chars().all(known) && text.split('/').all(|part| !["", ".", ".."].contains(&part))
+        };
+        let mut findings = Vec::new();
+        if !plain(&self.suite) {
+            findings.push(Finding::new(
+                &["repository", &self.name, "suite"],
+                format!("{:?}", self.suite),
+                "a suite below dists/, such as \"stable\"; repositories without suites are not supported",
+                "write it as in the repository's own sources.list",
+            ));
+        }
+        if self.components.is_empty() || self.components.iter().any(|component| !plain(component)) {
+            findings.push(Finding::new(
+                &["repository", &self.name, "components"],
+                format!("{:?}", self.components),
+                "at least one component, such as \"main\"",
+                "write them as in the repository's own sources.list",
             ));
         }
         findings

@@ -1,6 +1,7 @@
 //! Mistakes that people make in a fleet, each with the whole message that they see. `cargo insta review` shows changes.
 
 use profiles::fleet::Fleet;
+use profiles::problem::Finding;
 use std::collections::BTreeMap;
 
 const ROOT: &str = "[fleet]\nid = \"6f2cbe5e-9a5e-4a43-8a53-3f1d6a2e4f10\"\nname = \"home\"\n";
@@ -49,6 +50,10 @@ mistake!(a_unit_without_a_type, "profiles = [\"nuc\"]\n[[unit]]\nname = \"nginx\
 mistake!(a_package_with_a_version, "profiles = [\"nuc\"]\npackages = [\"htop=3.4\"]\n");
 mistake!(a_component_with_a_slip, "profiles = [\"nuc\"]\ncomponents = [\"non-free-firmwares\"]\n");
 mistake!(a_kernel_parameter_that_grub_would_read, "profiles = [\"nuc\"]\nkernel-parameters = [\"a=$b\"]\n");
+mistake!(
+    paths_to_replace_that_name_no_one_file,
+    "profiles = [\"nuc\"]\nreplaces = [\"etc/issue\", \"/etc/../x\", \"/\", \"/usr/lib/*.conf\", \"/etc/issue\"]\n"
+);
 mistake!(an_extent_that_does_not_exist, "profiles = [\"nuc\"]\n[system]\nroot = \"all\"\n");
 mistake!(broken_toml, "profiles = [\"nuc\"\n[swap\nsize = \n");
 mistake!(a_key_twice, "profiles = [\"nuc\"]\ntimezone = \"Etc/UTC\"\ntimezone = \"Europe/Berlin\"\n");
@@ -98,4 +103,33 @@ fn a_repository_with_a_bad_fingerprint_and_address() {
         "profiles = [\"nuc\"]\n[[repository]]\nname = \"elastic\"\nuri = \"artifacts.example.org\"\nsuite = \"stable\"\n\
          components = [\"main\"]\nkey = \"-\"\nfingerprint = \"46 09\"\n"
     ));
+}
+
+#[test]
+fn a_repository_with_a_priority_out_of_range_a_password_and_no_suite() {
+    insta::assert_snapshot!(node(&format!(
+        "profiles = [\"nuc\"]\n[[repository]]\nname = \"elastic\"\nuri = \"https://ana:word@artifacts.example.org\"\n\
+         suite = \"./\"\ncomponents = []\nkey = \"-\"\nfingerprint = \"{}\"\npriority = 1001\n",
+        "0".repeat(40)
+    )));
+    insta::assert_snapshot!(node(
+        "profiles = [\"nuc\"]\n[[repository]]\nname = \"elastic\"\nuri = \"https://artifacts.example.org\"\n\
+         suite = \"stable\"\ncomponents = [\"main\"]\nkey = \"-\"\nfingerprint = \"\"\npriority = 99999999999\n"
+    ));
+}
+
+#[test]
+fn what_others_find_wrong_is_shown_where_it_was_written() {
+    let files = files(&[
+        ("fleet.toml", ROOT),
+        ("profiles/web.toml", "profiles = [\"base\"]\nreplaces = [\"/etc/issue\"]\n"),
+        ("nodes/eccles.toml", "profiles = [\"web\"]\nreplaces = [\"/etc/issue.net\"]\n"),
+    ]);
+    let fleet = Fleet::load(&files).expect("a fleet");
+    let spec = fleet.node("eccles").expect("a node");
+    assert_eq!(spec.settings.replaces, ["/etc/issue", "/etc/issue.net"]);
+    let finding = |index: &str| Finding::new(&["replaces", index], "so", "not so", "do it");
+    let problems = fleet.blame(&spec, vec![finding("0"), finding("1"), Finding::new(&[], "all of it", "", "")]);
+    let places: Vec<(&str, usize)> = problems.0.iter().map(|problem| (problem.file.as_str(), problem.line)).collect();
+    assert_eq!(places, [("profiles/web.toml", 2), ("nodes/eccles.toml", 2), ("nodes/eccles.toml", 1)]);
 }

@@ -2,6 +2,7 @@
 //! machines at a time, the images that cases share, guests of one boot sector, and what a disk holds after a power cut.
 
 pub mod case;
+pub mod fleet;
 pub mod images;
 pub mod sector;
 pub mod writelog;

@@ -8,15 +8,15 @@
 //! ```
 
 use crate::progress::Progress;
+use crate::turn;
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
 use fs_err::File;
 use sha2::{Digest, Sha256};
-use std::fs::TryLockError;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::SystemTime;
 
 /// What a file has to be.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -65,7 +65,17 @@ impl Cache {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let Err(damage) = verify(&mut file, content) else { return Ok(Some(path)) };
+        // Under a shared lock, for `mimg clean` takes an exclusive one: what it removed counts as absent, and what is in
+        // use says so by its time of change (reading changes none that could be relied on).
+        file.file().lock_shared().context("locking a file in the cache")?;
+        if file.metadata()?.nlink() == 0 {
+            return Ok(None);
+        }
+        let Err(damage) = verify(&mut file, content) else {
+            // Somebody else's file: then the one who may remove it is another, too.
+            let _ = file.file().set_modified(SystemTime::now());
+            return Ok(Some(path));
+        };
         let quarantine = self.folder.join("quarantine").join(&content.sha256);
         match fs::rename(&path, &quarantine) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None), // another process was faster
@@ -90,10 +100,17 @@ impl Cache {
             fs::remove_file(&place)?;
             return Ok(path);
         }
-        let written = write(&mut part).and_then(|()| part.verify().with_context(|| format!("verifying {what}")));
+        let written = self
+            .room_left_for(&part)
+            .and_then(|()| write(&mut part))
+            .and_then(|()| part.verify().with_context(|| format!("verifying {what}")));
         if let Err(error) = written {
             if !part.is_beginning() || is_full(&error) {
                 fs::remove_file(&place)?;
+            }
+            if is_full(&error) {
+                let (folder, size) = (self.folder.display(), content.size);
+                return Err(error.context(format!("the disk of {folder} ran full, and {what} needs {size} bytes")));
             }
             return Err(error);
         }
@@ -112,6 +129,15 @@ impl Cache {
             );
         }
         Ok(())
+    }
+
+    fn room_left_for(&self, part: &Part) -> Result<()> {
+        self.room_for(part.size().saturating_sub(part.len()?))
+    }
+
+    /// Is there a file of this name and size? It is not read.
+    pub fn holds(&self, content: &Content) -> bool {
+        fs::metadata(self.path(content)).is_ok_and(|there| there.len() == content.size)
     }
 
     /// Forgets the file with this content.
@@ -231,24 +257,11 @@ fn digest(file: &mut File) -> Result<String> {
 fn lock(place: &Path, what: &str, progress: &Progress) -> Result<File> {
     loop {
         let file = File::options().read(true).write(true).create(true).truncate(false).open(place)?;
-        wait(&file, what, progress)?;
+        turn::take(file.file(), &format!("fetches {what}"), progress)?;
         let is_ours =
             fs::metadata(place).is_ok_and(|there| file.metadata().is_ok_and(|here| here.ino() == there.ino()));
         if is_ours {
             return Ok(file);
         }
     }
-}
-
-fn wait(file: &File, what: &str, progress: &Progress) -> Result<()> {
-    let patience = Instant::now() + Duration::from_secs(2);
-    while Instant::now() < patience {
-        match file.file().try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(50)),
-            Err(TryLockError::Error(error)) => return Err(error).context("locking a file in the cache"),
-        }
-    }
-    progress.say(&format!("waiting for another process that fetches {what}"));
-    file.file().lock().context("locking a file in the cache")
 }

@@ -1,7 +1,7 @@
 //! An OpenPGP certificate, and which of its keys may sign at a given time.
 
 use crate::archive::signature::{created, moment, sound};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use jiff::{SignedDuration, Timestamp};
 use pgp::composed::{Deserializable, SignedPublicKey, SignedPublicSubKey};
 use pgp::packet::{PublicKey, PublicSubkey, Signature, SignatureType};
@@ -52,6 +52,23 @@ impl Certificate {
             return Some(Signer::Primary(&self.0.primary_key));
         }
         self.0.public_subkeys.iter().find(|subkey| names(signature, &subkey.key)).map(Signer::Subkey)
+    }
+
+    /// Has this certificate a key that may sign now, whatever it signed before?
+    pub(crate) fn check(&self, now: Timestamp) -> Result<()> {
+        let own = self.primary(now, now)?;
+        if own.key_flags().sign() && strong(self.0.primary_key.public_params()).is_ok() {
+            return Ok(());
+        }
+        let mut why = None;
+        for subkey in &self.0.public_subkeys {
+            match self.subkey(subkey, now, now) {
+                Ok(()) => return Ok(()),
+                Err(error) => why = Some(error),
+            }
+        }
+        Err(why
+            .map_or_else(|| anyhow!("has no key that signs"), |why| why.context("has no key that signs: its subkey")))
     }
 
     /// May this key make signatures, when it made this one and now?

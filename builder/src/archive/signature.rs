@@ -58,6 +58,18 @@ impl Keyring {
         Ok(Keyring { certificates })
     }
 
+    /// Is there a certificate among those pinned that may sign now? The error says of each why not.
+    pub fn check(&self, now: Timestamp) -> Result<()> {
+        let checked: Vec<Result<()>> = self.certificates.iter().map(|certificate| certificate.check(now)).collect();
+        if checked.iter().any(Result::is_ok) {
+            return Ok(());
+        }
+        let refusals = checked.into_iter().zip(&self.certificates).filter_map(|(checked, certificate)| {
+            Some(format!("the key {} {:#}", certificate.fingerprint(), checked.err()?))
+        });
+        bail!("{}", refusals.collect::<Vec<_>>().join("; "))
+    }
+
     /// Checks a clear-signed text and returns the part that is signed, with `\n` line ends. One valid signature by a
     /// pinned key is enough; the error says of each signature why it does not count.
     pub fn verify(&self, signed: &str, now: Timestamp) -> Result<String> {

@@ -4,7 +4,7 @@ use crate::tree::deb::Deb;
 use crate::tree::root::{Attributes, Root, quoted};
 use crate::tree::unpack::Unpacked;
 use anyhow::{Context, Result, bail};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -49,7 +49,21 @@ pub fn forget(root: &Root, epoch: i64, deb: &Deb, paths: &BTreeSet<PathBuf>) -> 
     put(root, epoch, &file, kept.map(|line| format!("{line}\n")).collect::<String>().as_bytes())
 }
 
-/// Which package's list names `path`, if any.
+/// The conffiles of all packages, relative to the root.
+pub fn conffiles(root: &Root) -> Result<HashSet<PathBuf>> {
+    let status = root.text(&format!("{FOLDER}/status"))?;
+    let (mut conffiles, mut within) = (HashSet::new(), false);
+    for line in status.lines() {
+        match line.strip_prefix(" /") {
+            Some(line) if within => conffiles.extend(line.split(' ').next().map(PathBuf::from)),
+            Some(_) => {}
+            None => within = line == "Conffiles:",
+        }
+    }
+    Ok(conffiles)
+}
+
+/// Packages by the paths in their lists.
 pub fn owners(root: &Root) -> Result<HashMap<PathBuf, String>> {
     let folder = Path::new(FOLDER).join("info");
     let mut owners = HashMap::new();

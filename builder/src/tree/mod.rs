@@ -21,7 +21,7 @@ use crate::tree::deb::Deb;
 use crate::tree::growth::Growth;
 use crate::tree::layer::{Entry, Layer};
 use crate::tree::order::Order;
-use crate::tree::overlay::Overlay;
+use crate::tree::overlay::{Overlay, Replaced};
 use crate::tree::payload::Payloads;
 use crate::tree::root::{Attributes, Root};
 use crate::tree::sandbox::{Output, Sandbox};
@@ -29,6 +29,7 @@ use crate::tree::shelf::Shelf;
 use crate::tree::state::{Kind, Node, State};
 use anyhow::{Context, Result, bail, ensure};
 use profiles::file::File;
+use profiles::problem::{Problem, Problems};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -142,9 +143,39 @@ impl Tree {
         self.epoch
     }
 
-    /// Copies an overlay into the tree. A file that a package owns is replaced only if its path is among `allowed`.
-    pub fn overlay(&self, overlay: &Overlay, allowed: &[&str]) -> Result<()> {
-        overlay.copy_into(&self.root, self.epoch, allowed)
+    /// Copies overlays into the tree, which has all its packages. What may replace a package's file, and does not, is as
+    /// wrong as what does, and may not: Debian may have moved the file meanwhile, and ours would lie where nobody reads it.
+    pub fn overlays(&self, overlays: &[Overlay], allowed: &[&str]) -> Result<()> {
+        let mut replaced = BTreeSet::new();
+        for overlay in overlays {
+            replaced.extend(self.overlay(overlay, allowed)?.into_iter().map(|file| file.path));
+        }
+        let unused = allowed.iter().filter(|path| !replaced.contains(Path::new(path.trim_start_matches('/'))));
+        let problem = |path: &&str| {
+            let saw = format!("an overlay may replace {path}, but no package of the image has that file");
+            let cure = format!("take {path:?} out of `replaces`: a file of one's own needs no leave");
+            Problem::of_none(saw, "files of packages, as `dpkg -S` names them", cure)
+        };
+        Ok(Problems(unused.map(problem).collect()).or(())?)
+    }
+
+    /// Copies an overlay into the tree. A file that a package owns is replaced only if its path is among `allowed`, and
+    /// in a way that outlives the package's next version: docs/decisions/overlay-replaces.md. Gives those replaced.
+    pub fn overlay(&self, overlay: &Overlay, allowed: &[&str]) -> Result<Vec<Replaced>> {
+        let replaced = overlay.replaced(&self.root, allowed)?;
+        for file in replaced.iter().filter(|file| !file.conffile) {
+            self.divert(&file.listed).with_context(|| format!("diverting a file of {}", file.package))?;
+        }
+        overlay.copy_into(&self.root, self.epoch, allowed)?;
+        Ok(replaced)
+    }
+
+    /// Moves a package's file aside, for good: dpkg puts each later version of it there too.
+    fn divert(&self, path: &Path) -> Result<()> {
+        let path = format!("/{}", path.display());
+        let aside = format!("{path}.distrib");
+        let divert = ["dpkg-divert", "--quiet", "--local", "--rename", "--divert", &aside, "--add", &path];
+        self.sandbox().run(&divert).map(drop)
     }
 
     /// Writes one file that a Spec wants, replacing what is there. Its owner has to be known to the tree.

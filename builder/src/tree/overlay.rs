@@ -3,7 +3,9 @@
 use crate::tree::dpkg;
 use crate::tree::root::{Attributes, Root, inside};
 use anyhow::{Context, Result, bail, ensure};
-use std::collections::BTreeMap;
+use profiles::problem::{Problem, Problems};
+use profiles::spec::Spec;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -23,10 +25,39 @@ enum Entry {
 /// Bytes of a file in an overlay: it is held in memory.
 const LARGEST: u64 = 1 << 30;
 
+/// A file of a package in whose place an overlay puts its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    /// As the overlay has it, relative to the root.
+    pub path: PathBuf,
+    /// As the package has it.
+    pub listed: PathBuf,
+    pub package: String,
+    /// Is it one of the package's conffiles? dpkg keeps what stands in their place.
+    pub conffile: bool,
+}
+
 /// The repository's overlays/ folder, as a tar made by build.rs.
 const EMBEDDED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/overlays.tar"));
 
 impl Overlay {
+    /// Those of a Spec, in the order in which they are copied: for each profile mimg's own, then that in the fleet's
+    /// folder `overlays`. Without the base's own, which is in a tree before its packages are configured.
+    pub fn of(spec: &Spec, overlays: Option<&Path>) -> Result<Vec<Overlay>> {
+        let shipped = Self::embedded_names()?;
+        let mut all = Vec::new();
+        for profile in spec.profiles() {
+            if shipped.contains(&profile) && profile != "base" {
+                all.push(Self::embedded(&profile)?);
+            }
+            let own = overlays.map(|folder| folder.join(&profile)).filter(|folder| folder.is_dir());
+            if let Some(own) = own {
+                all.push(Self::from_folder(&profile, &own)?);
+            }
+        }
+        Ok(all)
+    }
+
     /// The names of the overlays that mimg brings.
     pub fn embedded_names() -> Result<Vec<String>> {
         let mut names = Vec::new();
@@ -127,9 +158,15 @@ impl Overlay {
         self.entries.keys().map(PathBuf::as_path)
     }
 
+    /// The paths of its files and links, relative to the root.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let files = self.entries.iter().filter(|(_, entry)| !matches!(entry, Entry::Dir { .. }));
+        files.map(|(path, _)| path.as_path())
+    }
+
     /// Copies the overlay into a tree. A path that a package ships is refused unless it is among `allowed`.
     pub fn copy_into(&self, root: &Root, epoch: i64, allowed: &[&str]) -> Result<()> {
-        self.check_owners(root, allowed)?;
+        self.replaced(root, allowed)?;
         for (path, entry) in &self.entries {
             let copied = match entry {
                 Entry::Dir { mode } => self.copy_dir(root, path, attributes(*mode, epoch)),
@@ -155,28 +192,45 @@ impl Overlay {
         root.place(path)?.dress(attributes)
     }
 
-    fn check_owners(&self, root: &Root, allowed: &[&str]) -> Result<()> {
-        let owners = dpkg::owners(root)?;
-        let files = self.entries.iter().filter(|(_, entry)| !matches!(entry, Entry::Dir { .. }));
-        for (path, _) in
-            files.filter(|(path, _)| !allowed.iter().any(|one| Path::new(one.trim_start_matches('/')) == *path))
-        {
-            let Some(owner) = owner(root, &owners, path) else { continue };
-            bail!(
-                "the overlay {} would replace /{}, which belongs to the package {owner}; \
-                 say that it may, or use a drop-in file beside it",
-                self.name,
-                path.display()
-            );
-        }
-        Ok(())
+    /// The packages' files that it would replace. Those that are not among `allowed` (absolute paths) are refused, all of
+    /// them at once.
+    pub fn replaced(&self, root: &Root, allowed: &[&str]) -> Result<Vec<Replaced>> {
+        let (owners, conffiles) = (dpkg::owners(root)?, dpkg::conffiles(root)?);
+        let replaced: Vec<Replaced> = self
+            .files()
+            .filter_map(|path| {
+                let (listed, package) = owner(root, &owners, path)?;
+                let (listed, package) = (listed.clone(), package.clone());
+                Some(Replaced { path: path.to_owned(), conffile: conffiles.contains(&listed), listed, package })
+            })
+            .collect();
+        let refused =
+            replaced.iter().filter(|file| !allowed.iter().any(|one| Path::new("/").join(&file.path) == Path::new(one)));
+        Problems(refused.map(|file| self.refusal(file)).collect()).or(replaced).map_err(anyhow::Error::from)
+    }
+
+    fn refusal(&self, Replaced { path, package, .. }: &Replaced) -> Problem {
+        let (name, path) = (&self.name, path.display());
+        Problem::of_none(
+            format!("overlays/{name}/{path} would replace a file of the package {package}"),
+            "files that no package has, or the permission to replace them",
+            format!(
+                "write replaces = [\"/{path}\"] in profiles/{name}.toml, or use a drop-in file if the program reads such"
+            ),
+        )
     }
 }
 
-/// Looks for the owner under the path itself and under its name without links (/bin/x is /usr/bin/x).
-fn owner<'a>(root: &Root, owners: &'a std::collections::HashMap<PathBuf, String>, path: &Path) -> Option<&'a String> {
+/// Folders that are links into usr/ on a Debian system, and may have been named without it by an older package.
+const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
+
+/// Whose a path is, and how its package calls it: under the path itself, without links (/bin/x is /usr/bin/x), or as it
+/// was before usr/ was merged.
+fn owner<'a>(root: &Root, owners: &'a HashMap<PathBuf, String>, path: &Path) -> Option<(&'a PathBuf, &'a String)> {
     let canonical = root.place(path).ok().and_then(|place| root.canonical(&place).ok());
-    owners.get(path).or_else(|| owners.get(&canonical?))
+    let canonical = canonical.as_deref().unwrap_or(path);
+    let before = canonical.strip_prefix("usr").ok().filter(|path| MERGED.iter().any(|folder| path.starts_with(folder)));
+    [Some(path), Some(canonical), before].into_iter().flatten().find_map(|path| owners.get_key_value(path))
 }
 
 /// A relative target must not climb above the root; an absolute one is the image's own path.

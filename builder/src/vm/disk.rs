@@ -6,6 +6,9 @@ use fs_err as fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// What makes overlays, and the package that brings it.
+pub(super) const QEMU_IMG: (&str, &str) = ("qemu-img", "qemu-utils");
+
 /// How the file holds the disk's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -76,7 +79,7 @@ impl Disk {
     /// Makes the qcow2 file `path` that holds only the differences to `base` (of `base_format`), which is not changed,
     /// at least `size` bytes large if that is more than the base.
     pub fn overlay(base: &Path, base_format: Format, path: impl Into<PathBuf>, size: Option<u64>) -> Result<Disk> {
-        Missing::check_program("qemu-img", "qemu-utils")?;
+        Missing::check_program(QEMU_IMG.0, QEMU_IMG.1)?;
         let path = path.into();
         let base = fs::canonicalize(base).context("making an overlay")?;
         let mut command = Command::new("qemu-img");

@@ -33,8 +33,13 @@ impl Firmware {
         }
     }
 
+    /// Are its files on this host?
+    pub(super) fn check(self) -> Result<(), Missing> {
+        self.flash().map(drop)
+    }
+
     /// OVMF's files; None for SeaBIOS. Debian 12 has both flash sizes, 13 only the 4 MiB one.
-    pub(super) fn flash(self) -> Result<Option<Flash>> {
+    pub(super) fn flash(self) -> Result<Option<Flash>, Missing> {
         let (code, variables): (&[&'static str], &[&'static str]) = match self {
             Firmware::Bios => return Ok(None),
             Firmware::Uefi => (

@@ -26,6 +26,15 @@ mod saved;
 pub mod trial;
 mod wait;
 
+/// What this host lacks for machines with a disk image and these firmwares; nothing is the wanted answer.
+fn missing(firmwares: &[Firmware]) -> Vec<Missing> {
+    let programs = [(arguments::QEMU, arguments::PACKAGE), disk::QEMU_IMG];
+    let mut missing: Vec<Missing> =
+        programs.into_iter().filter_map(|(program, package)| Missing::check_program(program, package).err()).collect();
+    missing.extend(firmwares.iter().filter_map(|firmware| firmware.check().err()));
+    missing
+}
+
 pub use accelerator::Accelerator;
 pub use agent::Output;
 pub use boot::Boot;

@@ -3,7 +3,8 @@
 use crate::progress::Progress;
 use crate::vm::Firmware;
 use crate::vm::boot::Boot;
-use anyhow::Result;
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::statvfs::statvfs;
 use profiles::report::Report;
 use serde::Serialize;
 use std::path::Path;
@@ -27,6 +28,30 @@ impl Trial {
             _ => false,
         }
     }
+}
+
+/// What a machine may write while it boots, at most: its disk's changes lie in the host's temporary folder.
+const ROOM: u64 = 512 << 20;
+
+/// Says at once all that this host lacks for booting an image, before one is built.
+pub fn check_host() -> Result<()> {
+    let missing = super::missing(&[Firmware::Bios, Firmware::Uefi]);
+    if !missing.is_empty() {
+        let mut packages: Vec<&str> = missing.iter().map(|missing| missing.package).collect();
+        packages.dedup();
+        let what: Vec<&str> = missing.iter().map(|missing| missing.what.as_str()).collect();
+        bail!("booting an image needs on this host {}: apt install {}", what.join(", "), packages.join(" "));
+    }
+    let folder = std::env::temp_dir();
+    tempfile::tempfile_in(&folder).with_context(|| format!("writing into {} (cure: set TMPDIR)", folder.display()))?;
+    let stat = statvfs(&folder).with_context(|| format!("asking for the free space of {}", folder.display()))?;
+    let free = stat.blocks_available() * stat.fragment_size();
+    ensure!(
+        free >= ROOM,
+        "{} has {free} bytes free, and a machine that boots may write {ROOM}: free some, or set TMPDIR to another folder",
+        folder.display()
+    );
+    Ok(())
 }
 
 /// Boots `image`, which is not changed, under BIOS and under UEFI.

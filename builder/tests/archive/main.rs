@@ -5,6 +5,7 @@ mod faults;
 mod freshness;
 mod opening;
 mod opinion;
+mod repository;
 mod server;
 mod signatures;
 mod signer;

@@ -1,6 +1,7 @@
 //! Being root: as an ordinary user, in a user namespace with the user's subordinate ids; as root, just so.
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Gid, Uid, User, fork, getgid, getpid, getuid, pipe, setgroups, setresgid, setresuid};
@@ -17,19 +18,37 @@ pub fn become_root() -> Result<()> {
     if !getuid().is_root() {
         enter_user_namespace()?;
     }
-    ensure!(
-        succeeds(|| unshare(
-            CloneFlags::CLONE_NEWNS
-                | CloneFlags::CLONE_NEWPID
-                | CloneFlags::CLONE_NEWNET
-                | CloneFlags::CLONE_NEWIPC
-                | CloneFlags::CLONE_NEWUTS
-        )
-        .is_ok())?,
-        "this machine does not let mimg make namespaces, in which packages are configured; \
+    let what = match code_of(try_namespaces)? {
+        0 => return Ok(()),
+        1 => "make namespaces",
+        2 => "mount in namespaces of its own",
+        _ => "mount a /proc of its own (something hides parts of this one)",
+    };
+    bail!(
+        "this machine does not let mimg {what}, in which packages are configured; \
          in a container, start it with `--privileged`, or run mimg outside of it"
-    );
-    Ok(())
+    )
+}
+
+/// Tries what every sandbox does, in a process that is thrown away: 0, or the number of the first thing that failed.
+fn try_namespaces() -> i32 {
+    let spaces = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS;
+    if unshare(spaces).is_err() {
+        return 1;
+    }
+    let none = None::<&str>;
+    let private = mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none);
+    if private.and_then(|()| mount(Some("tmpfs"), "/dev", Some("tmpfs"), MsFlags::empty(), none)).is_err() {
+        return 2;
+    }
+    // Only a process of the new namespace may mount its /proc.
+    let careful = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let proc = || mount(Some("proc"), "/proc", Some("proc"), careful, none);
+    code_of(|| if proc().is_ok() { 0 } else { 3 }).unwrap_or(1)
 }
 
 fn enter_user_namespace() -> Result<()> {
@@ -115,13 +134,13 @@ fn missing(name: &str, uids: Option<u32>, gids: Option<u32>) -> Vec<String> {
     missing
 }
 
-/// Whether `act` succeeds in a child that ends thereafter.
-fn succeeds(act: impl Fn() -> bool) -> Result<bool> {
+/// What `act` answers in a child that ends thereafter.
+fn code_of(act: impl Fn() -> i32) -> Result<i32> {
     // SAFETY: the process has one thread, so its child may do anything.
     match unsafe { fork() }.context("starting a process")? {
-        ForkResult::Child => std::process::exit(if act() { 0 } else { 1 }),
+        ForkResult::Child => std::process::exit(act()),
         ForkResult::Parent { child } => match waitpid(child, None).context("waiting for a process")? {
-            WaitStatus::Exited(_, code) => Ok(code == 0),
+            WaitStatus::Exited(_, code) => Ok(code),
             other => bail!("a process that makes namespaces ended with {other:?}"),
         },
     }

@@ -1,0 +1,225 @@
+//! Archives beside Debian's, as a profile names them: the key that it pins, and an image with a package of such a one.
+
+use crate::server::Server;
+use crate::signer::{DAY, SOUND, Shape, Signer, clear};
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
+use pgp::crypto::hash::HashAlgorithm::Sha256;
+use sha2::{Digest, Sha256 as Hash};
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+const MIMG: &str = env!("CARGO_BIN_EXE_mimg");
+
+/// A fleet with the profile "mine".
+fn fleet(profile: &str) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    assert!(Command::new(MIMG).arg("init").arg(folder.path()).output().expect("running mimg").status.success());
+    put(folder.path(), "profiles/mine.toml", &format!("profiles = [\"base\"]\n{profile}"));
+    folder
+}
+
+fn put(folder: &Path, path: &str, content: &str) {
+    let path = folder.join(path);
+    fs::create_dir_all(path.parent().expect("a parent")).expect("making folders");
+    fs::write(path, content).expect("writing a file");
+}
+
+fn mimg(fleet: &TempDir, arguments: &[&str]) -> Output {
+    let mut command = Command::new(MIMG);
+    // Beside what other tests download: packages are fetched once for all of them.
+    command
+        .args(arguments)
+        .current_dir(fleet.path())
+        .env("MIMG_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("building"));
+    command.output().expect("running mimg")
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// `check` and `build` both say all of `parts`, and end with 2.
+fn is_bad_input(fleet: &TempDir, parts: &[&str]) {
+    for arguments in [&["check"][..], &["build", "--profile", "mine"], &["build", "--all"]] {
+        let output = mimg(fleet, arguments);
+        let said = err(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        for part in parts {
+            assert!(said.contains(part), "{arguments:?}: {part:?} is missing in:\n{said}");
+        }
+    }
+}
+
+/// A repository with this key and fingerprint.
+fn repository(key: &str, fingerprint: &str, more: &str) -> String {
+    at("http://127.0.0.1:1", key, fingerprint, more)
+}
+
+fn at(uri: &str, key: &str, fingerprint: &str, more: &str) -> String {
+    format!(
+        "[[repository]]\nname = \"own\"\nuri = \"{uri}\"\nsuite = \"stable\"\ncomponents = [\"main\"]\n\
+         fingerprint = \"{fingerprint}\"\n{more}key = '''\n{key}'''\n"
+    )
+}
+
+#[test]
+fn a_key_with_another_fingerprint_than_the_pinned_one_is_refused_where_that_is_written() {
+    let (own, other) = (Signer::sound(), Signer::sound());
+    is_bad_input(
+        &fleet(&repository(&own.armored(), &other.fingerprint(), "")),
+        &[
+            &format!("repository.own.fingerprint: the key has another fingerprint: {}", own.fingerprint()),
+            "--> profiles/mine.toml:7:15",
+            "take the fingerprint from the repository's maker",
+        ],
+    );
+}
+
+#[test]
+fn an_expired_or_revoked_key_is_refused_with_its_date() {
+    let expired = Signer::new(Shape { life: 100 * DAY, ..SOUND }, None);
+    let key = repository(&expired.armored(), &expired.fingerprint(), "");
+    let date = "expired on 2025-04-11T00:00:00Z";
+    is_bad_input(&fleet(&key), &["repository.own.key: the key", date, "--> profiles/mine.toml:8:7", "newer key"]);
+    let revoked = Signer::new(Shape { revoked: true, ..SOUND }, None);
+    is_bad_input(&fleet(&repository(&revoked.armored(), &revoked.fingerprint(), "")), &["was revoked by its owner"]);
+    let mute = Signer::new(Shape { signs: false, ..SOUND }, None);
+    is_bad_input(&fleet(&repository(&mute.armored(), &mute.fingerprint(), "")), &["has no key that signs"]);
+}
+
+#[test]
+fn what_is_no_key_and_a_priority_out_of_range_are_refused() {
+    let none = repository("-----BEGIN NOTHING-----\n", &"0".repeat(40), "");
+    is_bad_input(&fleet(&none), &["repository.own.key: ", "an OpenPGP certificate", "--> profiles/mine.toml:8:7"]);
+    let sound = Signer::sound();
+    let priority = |number: &str| repository(&sound.armored(), &sound.fingerprint(), &format!("priority = {number}\n"));
+    is_bad_input(&fleet(&priority("-1")), &["repository.own.priority: -1", "--> profiles/mine.toml:8:12", "1 to 1000"]);
+    let checked = mimg(&fleet(&priority("900")), &["check"]);
+    assert!(checked.status.success(), "{}", err(&checked));
+}
+
+/// A package for the archive: its control fields but for the sums, and its files.
+struct Packed {
+    name: &'static str,
+    version: &'static str,
+    depends: &'static str,
+    deb: Vec<u8>,
+}
+
+/// A real package, made by dpkg-deb, with a program, and a script that says that it ran.
+fn packed(name: &'static str, version: &'static str, depends: &'static str) -> Result<Packed> {
+    let folder = tempfile::tempdir()?;
+    let tree = folder.path().join("tree");
+    let control = format!(
+        "Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: A <a@example.org>\n{depends}Description: made\n"
+    );
+    put(&tree, "DEBIAN/control", &control);
+    put(&tree, "DEBIAN/postinst", &format!("#!/bin/sh\necho \"$1 $(id -un)\" >/etc/{name}.configured\n"));
+    put(&tree, &format!("usr/share/{name}/greeting"), &format!("{name} {version}\n"));
+    let script = tree.join("DEBIAN/postinst");
+    fs::set_permissions(script, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let deb = folder.path().join("made.deb");
+    let built = Command::new("dpkg-deb").args(["--root-owner-group", "--build"]).arg(tree).arg(&deb).output()?;
+    ensure!(built.status.success(), "dpkg-deb: {}", err(&built));
+    Ok(Packed { name, version, depends, deb: fs::read(deb)? })
+}
+
+fn digest(bytes: &[u8]) -> String {
+    hex::encode(Hash::digest(bytes))
+}
+
+/// The files of an archive of one suite, "stable", signed now by `signer`.
+fn archive(packages: &[Packed], signer: &Signer) -> HashMap<String, Vec<u8>> {
+    let mut files = HashMap::new();
+    let mut index = String::new();
+    for Packed { name, version, depends, deb } in packages {
+        let (size, sum) = (deb.len(), digest(deb));
+        index += &format!(
+            "Package: {name}\nVersion: {version}\nArchitecture: amd64\nPriority: optional\n{depends}\
+             Filename: pool/{name}_{version}.deb\nSize: {size}\nSHA256: {sum}\n\n"
+        );
+        files.insert(format!("/pool/{name}_{version}.deb"), deb.clone());
+    }
+    let now = Timestamp::now();
+    let (date, size, sum) = (now.strftime("%a, %d %b %Y %H:%M:%S UTC"), index.len(), digest(index.as_bytes()));
+    let release =
+        format!("Suite: stable\nCodename: stable\nDate: {date}\nSHA256:\n {sum} {size} main/binary-amd64/Packages\n");
+    let at = u32::try_from(now.as_second()).expect("a date of this century");
+    let signed = clear(&release, |text| vec![signer.sign(text, at, Sha256)]);
+    files.insert("/dists/stable/InRelease".to_owned(), signed.into_bytes());
+    files.insert("/dists/stable/main/binary-amd64/Packages".to_owned(), index.into_bytes());
+    files
+}
+
+#[test]
+fn an_archive_signed_by_another_key_than_the_pinned_one_is_not_taken_from() -> Result<()> {
+    let (pinned, other) = (Signer::sound(), Signer::sound());
+    let server = Server::of_files(archive(&[], &other));
+    let fleet = fleet(&at(&server.url(""), &pinned.armored(), &pinned.fingerprint(), ""));
+    let output = mimg(&fleet, &["build", "--profile", "mine"]);
+    let said = err(&output);
+    ensure!(output.status.code() == Some(1), "{said}");
+    for part in [&server.url(" stable"), &pinned.fingerprint(), &format!("{} is not pinned", other.fingerprint())] {
+        ensure!(said.contains(part.as_str()), "{part:?} is missing in: {said}");
+    }
+    ensure!(!fleet.path().join("mine.img").exists());
+    Ok(())
+}
+
+/// The whole way once: a package that only the repository has, one that Debian has in a newer version, and an overlay that
+/// replaces a file of Debian's.
+#[test]
+fn an_image_has_the_packages_of_a_repository_as_its_priority_wants_it() -> Result<()> {
+    let signer = Signer::sound();
+    let packages = [packed("greeter", "1.0", "Depends: hello\n")?, packed("hello", "0.1", "")?];
+    let server = Server::of_files(archive(&packages, &signer));
+    let settings = "packages = [\"greeter\"]\nreplaces = [\"/etc/issue\", \"/usr/bin/dpkg-split\"]\n";
+    let priority = |number: &str| {
+        settings.to_owned()
+            + &at(&server.url(""), &signer.armored(), &signer.fingerprint(), &format!("priority = {number}\n"))
+    };
+    let fleet = fleet(&priority("900"));
+    put(fleet.path(), "overlays/mine/etc/issue", "ours\n");
+    put(fleet.path(), "overlays/mine/usr/bin/dpkg-split", "#!/bin/sh\n");
+    let output = mimg(&fleet, &["build", "--profile", "mine", "--json"]);
+    ensure!(output.status.success(), "{}", err(&output));
+    let manifest: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let member = |name: &str| {
+        let packages = manifest["packages"].as_array().into_iter().flatten();
+        packages.clone().find(|package| package["name"] == name).cloned().unwrap_or_default()
+    };
+    ensure!(member("hello")["version"] == "0.1" && member("greeter")["suite"] == "stable", "{manifest}");
+    let image = fleet.path().join("mine.img");
+    let wanted = [
+        ("/usr/share/greeter/greeting", "greeter 1.0\n"),
+        ("/usr/share/hello/greeting", "hello 0.1\n"),
+        ("/etc/greeter.configured", "configure root\n"),
+        ("/etc/issue", "ours\n"),
+        ("/usr/bin/dpkg-split", "#!/bin/sh\n"),
+    ];
+    for (path, content) in wanted {
+        let found = read(&image, path)?;
+        ensure!(found == content, "{path} holds {found:?}");
+    }
+    let diversions = read(&image, "/var/lib/dpkg/diversions")?;
+    ensure!(diversions.contains("/usr/bin/dpkg-split\n/usr/bin/dpkg-split.distrib\n:\n"), "{diversions}");
+    Ok(())
+}
+
+/// A file of the image's root, as debugfs reads it.
+fn read(image: &Path, path: &str) -> Result<String> {
+    let table =
+        Command::new("sfdisk").arg("--json").arg(image).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output()?;
+    let table: serde_json::Value = serde_json::from_slice(&table.stdout)?;
+    let root = table["partitiontable"]["partitions"].as_array().and_then(|all| all.last()).context("the root")?;
+    let offset = root["start"].as_u64().context("its start")? * 512;
+    let mut device = PathBuf::from(image).into_os_string();
+    device.push(format!("?offset={offset}"));
+    let mut command = Command::new("debugfs");
+    command.arg("-R").arg(format!("cat {path}")).arg(device).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    Ok(String::from_utf8(command.output().context("running debugfs, of e2fsprogs")?.stdout)?)
+}
