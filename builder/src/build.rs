@@ -85,7 +85,6 @@ impl Run<'_> {
     fn image(&self) -> Result<Image> {
         let (order, progress, epoch) = (self.order, self.progress, self.order.locked.epoch);
         let work = Work::in_cache(order.cache)?;
-        room::check_kind(work.path())?;
         let root = work.path().join("tree");
         fs_err::create_dir(&root)?;
         let kept = if order.anew { work.path().join("kept") } else { order.cache.to_owned() };

@@ -17,7 +17,9 @@ use builder::publish::{Format, Publication};
 use builder::receipt::{self, Receipt};
 use builder::secrets::{self, Store, identity::Identity};
 use builder::work::Work;
-use builder::{check, clean, completion, diff, editor, folder, image::fat, man, tree::sandbox, verify, vm::trial};
+use builder::{
+    check, clean, completion, diff, editor, folder, image::fat, man, room, tree::sandbox, verify, vm::trial,
+};
 use clap::Parser;
 use jiff::Timestamp;
 use profiles::fleet::{Archive, Fleet};
@@ -300,6 +302,7 @@ fn publish(cli: &Cli, spec: &Spec, archive: &Archive, publication: &Publication,
 /// What is to be built, its packages locked; where to is the caller's to say.
 fn with_order<T>(cli: &Cli, spec: &Spec, archive: &Archive, then: impl FnOnce(Order) -> Result<T>) -> Result<T> {
     let (overlays, cache, progress) = (overlays(cli), cache(cli)?, Progress::to_stderr());
+    room::check_kind(&cache)?;
     let debs = Cache::open(&cache.join("debs"))?;
     let locked = command::locked(fleet_folder(cli).as_deref(), spec, archive, !cli.offline, &debs, &progress)?;
     let (overlays, out) = (overlays.as_deref(), Path::new(""));

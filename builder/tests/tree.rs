@@ -78,13 +78,7 @@ fn make(root: &Path, debs: &Path) -> Result<()> {
     sandbox::become_root()?;
     std::fs::create_dir(root)?;
     let debs = std::fs::read_dir(debs)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<PathBuf>>>()?;
-    let beside = root.with_extension("beside");
-    let shelf = Shelf::new(&beside, &beside.join("work"));
-    let first = BTreeSet::from(["openssh-server".to_owned(), "initramfs-tools".to_owned()]);
-    let (packed, progress) = (|_: &str| false, Progress::to_stderr());
-    let making =
-        Making { debs: &debs, first: &first, epoch: EPOCH, shelf: &shelf, packed: &packed, progress: &progress };
-    let (tree, _) = Tree::make(root, &making, &mut |_| {})?;
+    let tree = tree_of(root, &debs)?;
     let said = |argv: &[&str]| -> Result<String> { Ok(tree.run(argv)?.text()) };
     ensure!(said(&["dpkg", "--audit"])?.is_empty(), "dpkg --audit: {}", said(&["dpkg", "--audit"])?);
     let differs = said(&["dpkg", "--verify"])?;
@@ -97,6 +91,16 @@ fn make(root: &Path, debs: &Path) -> Result<()> {
     off(&tree)?;
     print!("{}", Listing::of(tree.path())?);
     Ok(())
+}
+
+/// A tree of these packages, nothing of which was kept before.
+fn tree_of(root: &Path, debs: &[PathBuf]) -> Result<Tree> {
+    let beside = root.with_extension("beside");
+    let shelf = Shelf::new(&beside, &beside.join("work"));
+    let first = BTreeSet::from(["openssh-server".to_owned(), "initramfs-tools".to_owned()]);
+    let (packed, progress) = (|_: &str| false, Progress::to_stderr());
+    let making = Making { debs, first: &first, epoch: EPOCH, shelf: &shelf, packed: &packed, progress: &progress };
+    Ok(Tree::make(root, &making, &mut |_| {})?.0)
 }
 
 /// What runs in a tree sees nothing of the host and changes nothing of it.
@@ -157,7 +161,7 @@ fn replace(root: &Path, debs: &Path, tools: &Path) -> Result<()> {
     std::fs::create_dir(root)?;
     let mut debs = std::fs::read_dir(debs)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<PathBuf>>>()?;
     debs.push(tool(tools, "1")?);
-    let tree = Tree::make(root, &debs, EPOCH, &Progress::to_stderr())?;
+    let tree = tree_of(root, &debs)?;
     let overlay = tools.join("overlay");
     for file in ["usr/bin/tool", "etc/tool.conf", "etc/tool.d/own"] {
         let file = overlay.join(file);
