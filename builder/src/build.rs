@@ -19,6 +19,7 @@ use crate::tree::root::Attributes;
 use crate::tree::scan;
 use crate::tree::shelf::{self, Shelf};
 use crate::tree::{Making, Tree};
+use crate::turn;
 use crate::work::Work;
 use anyhow::{Context, Result, bail};
 use profiles::file::File;
@@ -84,6 +85,11 @@ struct Run<'a> {
 impl Run<'_> {
     fn image(&self) -> Result<Image> {
         let (order, progress, epoch) = (self.order, self.progress, self.order.locked.epoch);
+        // Trees share the files that are kept, and a script may change one for a while: so one tree at a time.
+        let turn = fs_err::File::create(order.cache.join("lock"))?;
+        if !order.anew {
+            turn::take(turn.file(), "builds with the same cache", progress)?;
+        }
         let work = Work::in_cache(order.cache)?;
         let root = work.path().join("tree");
         fs_err::create_dir(&root)?;

@@ -80,7 +80,11 @@ impl Shelf {
         if to.exists() {
             fs::remove_dir_all(&to)?;
         }
-        fs::rename(self.path(kind, digest), &to)?;
+        match fs::rename(self.path(kind, digest), &to) {
+            // It was removed meanwhile: to be made again all the same.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            answer => answer?,
+        }
         progress.say(&format!("the cached {kind} of {what} is damaged ({damage:#}): moved to {}", to.display()));
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! `cargo run --release --package qemu-tests --bin kills [COUNT] [SEED]`. Each round takes a few packages out of the cache,
 //! so that some are fetched again, and kills the build with SIGKILL; every fifth round lets one go on to its end. What it
 //! looks for after each: mounts, loop devices and processes that know the folder in which all of it happens, and files
-//! outside of what the cache keeps (debs/sha256, debs/kept, layers). A part of a download is the cache's own as well: the
+//! outside of what the cache keeps (downloads, payload, layers, initramfs, bases). A part of a download is the cache's own as well: the
 //! next build goes on with it.
 
 use anyhow::{Context, Result, bail, ensure};
@@ -24,7 +24,17 @@ const LEAST: u64 = 1 << 20;
 const WHOLE: usize = 5;
 
 /// What the cache keeps for later builds.
-const KEPT: [&str; 4] = ["cache/debs/sha256", "cache/debs/kept", "cache/debs/part", "cache/layers"];
+const KEPT: [&str; 9] = [
+    "cache/debs/sha256",
+    "cache/debs/kept",
+    "cache/debs/part",
+    "cache/payload",
+    "cache/layers",
+    "cache/initramfs",
+    "cache/bases",
+    "cache/receipts",
+    "cache/quarantine",
+];
 
 fn main() -> Result<()> {
     let number = |place: usize| std::env::args().nth(place).map(|word| word.parse::<u64>()).transpose();
@@ -112,6 +122,18 @@ impl Yard {
             }
         })?;
         files.sort();
+        // Of what was unpacked and configured too, so that each stage is met.
+        for kind in ["payload", "layers", "initramfs", "bases"] {
+            let folder = self.path().join("cache").join(kind);
+            let mut entries = Vec::new();
+            if folder.exists() {
+                entries.extend(fs::read_dir(&folder)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?);
+            }
+            entries.sort();
+            if !entries.is_empty() && self.rng.bool() {
+                fs::remove_dir_all(entries.swap_remove(self.rng.usize(..entries.len())))?;
+            }
+        }
         for _ in 0..3 {
             if !files.is_empty() {
                 fs::remove_file(files.swap_remove(self.rng.usize(..files.len())))?;
