@@ -120,7 +120,7 @@ fn the_bits_depend_on_the_lock_and_the_fleet_alone() -> Result<()> {
         ensure!(output.status.success() && said(&output).contains(words), "{words:?} is not in {}", said(&output));
         if first.exists() {
             let same = Command::new("cmp").arg(&first).arg(&image).output()?;
-            ensure!(same.status.success(), "another image: {}", String::from_utf8_lossy(&same.stdout));
+            ensure!(same.status.success(), "another image by {command:?}: {}", String::from_utf8_lossy(&same.stdout));
         }
         Ok(())
     };

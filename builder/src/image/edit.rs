@@ -111,7 +111,8 @@ impl Edit {
     }
 
     fn script(&self, values: &Path, epoch: i64) -> Result<String> {
-        let mut script = String::new();
+        // A count of all kilobytes ever written: it would tell how the writing went. Zero stays zero.
+        let mut script = "ssv kbytes_written 0\n".to_owned();
         for (path, kind) in &self.removed {
             writeln!(script, "{} {}", if *kind == Kind::Dir { "rmdir" } else { "rm" }, quoted(path)?)?;
         }

@@ -101,18 +101,30 @@ pub fn reads(tree: &Path, path: &Path) -> Result<bool> {
         return Ok(false);
     }
     let Ok(below) = path.strip_prefix("etc") else { return Ok(true) };
-    let name = below.iter().next().unwrap_or_default().to_string_lossy();
-    Ok(READ.contains(&name.as_ref()) || mention(tree, &format!("etc/{name}"))?)
+    let mut names = below.iter().map(|name| name.to_string_lossy());
+    let (first, second) = (names.next().unwrap_or_default(), names.next());
+    Ok(READ.contains(&first.as_ref()) || mentioned(tree, &first, second.as_deref())?)
 }
 
-/// Whether a script that makes an initramfs names this path.
-fn mention(tree: &Path, path: &str) -> Result<bool> {
+/// Whether a script that makes an initramfs names `/etc/FIRST`, or in it SECOND or what it does not say.
+fn mentioned(tree: &Path, first: &str, second: Option<&str>) -> Result<bool> {
+    let (folder, is_name) = (format!("etc/{first}"), |c: char| c.is_alphanumeric() || "._-".contains(c));
     let mut ahead: Vec<PathBuf> = SCRIPTS.iter().map(|script| tree.join(script)).collect();
     while let Some(script) = ahead.pop() {
         if script.is_dir() {
             ahead.extend(fs::read_dir(&script)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?);
-        } else if script.is_file() && String::from_utf8_lossy(&fs::read(&script)?).contains(path) {
-            return Ok(true);
+        } else if script.is_file() {
+            let text = String::from_utf8_lossy(&fs::read(&script)?).into_owned();
+            let named = text.split(&folder).skip(1).any(|rest| match rest.strip_prefix('/') {
+                Some(rest) => {
+                    let name = &rest[..rest.find(|c| !is_name(c)).unwrap_or(rest.len())];
+                    name.is_empty() || second.is_none_or(|second| second == name)
+                }
+                None => !rest.starts_with(is_name),
+            });
+            if named {
+                return Ok(true);
+            }
         }
     }
     Ok(false)
@@ -205,14 +217,29 @@ mod tests {
         let tree = tree(&[]);
         let hooks = tree.path().join("etc/initramfs-tools/hooks");
         fs::create_dir_all(&hooks).expect("a folder");
-        fs::write(hooks.join("own"), "cp /etc/own.conf \"$DESTDIR\"").expect("a hook");
+        let hook = "cp /etc/own.conf \"$DESTDIR\"\nfor f in /etc/systemd/network/*.link /etc/all/*; do :; done";
+        fs::write(hooks.join("own"), hook).expect("a hook");
         let read = |path: &str| reads(tree.path(), Path::new(path)).expect("an answer");
-        for path in
-            ["etc/initramfs-tools/hooks/own", "etc/modprobe.d/x.conf", "etc/crypttab", "usr/bin/x", "etc/own.conf"]
-        {
+        for path in [
+            "etc/initramfs-tools/hooks/own",
+            "etc/modprobe.d/x.conf",
+            "etc/crypttab",
+            "usr/bin/x",
+            "etc/own.conf",
+            "etc/systemd/network/1.link",
+            "etc/all/x",
+        ] {
             assert!(read(path), "{path}");
         }
-        for path in ["etc/motd", "etc/ssh/sshd_config.d/x", "vmlinuz", "var/lib/x", "usr/local/sbin/x"] {
+        for path in [
+            "etc/motd",
+            "etc/own",
+            "etc/systemd/system/x.service",
+            "etc/ssh/sshd_config.d/x",
+            "vmlinuz",
+            "var/lib/x",
+            "usr/local/sbin/x",
+        ] {
             assert!(!read(path), "{path}");
         }
     }

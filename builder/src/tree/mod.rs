@@ -23,7 +23,7 @@ use crate::tree::layer::{Entry, Layer};
 use crate::tree::order::Order;
 use crate::tree::overlay::{Overlay, Replaced};
 use crate::tree::payload::Payloads;
-use crate::tree::root::{Attributes, Root};
+use crate::tree::root::{Attributes, Root, unnoticed};
 use crate::tree::sandbox::{Output, Sandbox};
 use crate::tree::shelf::Shelf;
 use crate::tree::state::{Kind, Node, State};
@@ -87,7 +87,8 @@ impl Stem {
         for entry in self.left_out.iter() {
             let Some((place, item)) = entry.payload(&self.payloads) else { continue };
             if root.stat(&entry.path)?.is_none() {
-                root.place(&entry.path)?.link_file(&self.payloads.get(place)?.file(item))?;
+                let folder = root.path().join(entry.path.parent().unwrap_or(Path::new("")));
+                unnoticed(&folder, || root.place(&entry.path)?.link_file(&self.payloads.get(place)?.file(item)))?;
             }
         }
         Ok(())

@@ -252,6 +252,18 @@ impl Place<'_> {
     }
 }
 
+/// Does `work` in a folder, and gives the folder its time of change back: what is done there for our own sake must not
+/// show.
+pub fn unnoticed<T>(folder: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let meta = fs_err::metadata(folder)?;
+    let done = work()?;
+    let time = |seconds: i64, nanoseconds: i64| TimeSpec::new(seconds, nanoseconds);
+    use std::os::unix::fs::MetadataExt;
+    let (atime, mtime) = (time(meta.atime(), meta.atime_nsec()), time(meta.mtime(), meta.mtime_nsec()));
+    utimensat(AT_FDCWD, folder, &atime, &mtime, UtimensatFlags::FollowSymlink)?;
+    Ok(done)
+}
+
 /// The kernel's name for an open directory.
 pub fn held(dir: &impl AsFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd()))

@@ -2,7 +2,7 @@
 //! content.
 
 use crate::tree::payload::Payloads;
-use crate::tree::root::Root;
+use crate::tree::root::{Root, unnoticed};
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
 use rayon::prelude::*;
@@ -128,6 +128,8 @@ impl Walk<'_> {
 /// Puts a new file in the place of another.
 fn replace(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let draft = path.with_file_name(".mimg-parted");
-    make(&draft)?;
-    Ok(fs::rename(draft, path)?)
+    unnoticed(path.parent().unwrap_or(Path::new("/")), || {
+        make(&draft)?;
+        Ok(fs::rename(&draft, path)?)
+    })
 }
