@@ -184,7 +184,8 @@ fn on_debian_13(fleet: &Path, cache: &Path) -> Result<Command> {
     let debs = fs::canonicalize(cache.join("debs"))?;
     fs::remove_file(cache.join("debs"))?;
     fs::create_dir(cache.join("debs"))?;
-    let script = "mount --bind \"$1\" \"$3/fleet\" && mount --bind \"$2\" \"$3/cache\" && mount --bind \"$4\" \"$3/cache/debs\" && mount -t proc proc \"$3/proc\" &&
+    // A chroot into a mount: only a mount can be made private.
+    let script = "mount --bind \"$3\" \"$3\" && mount --bind \"$1\" \"$3/fleet\" && mount --bind \"$2\" \"$3/cache\" && mount --bind \"$4\" \"$3/cache/debs\" && mount -t proc proc \"$3/proc\" &&
         exec chroot \"$3\" mimg build --node eccles --offline --no-cache --fleet /fleet --cache /cache --out /fleet/eccles.img";
     let mut command = Command::new("unshare");
     command.args(["--mount", "--pid", "--fork", "sh", "-c", script, "sh"]).arg(fleet).arg(cache).arg(root).arg(debs);

@@ -2,7 +2,8 @@
 //!
 //! `cargo run --release --package qemu-tests --bin benchmark [RUNS]`, as root. Every .deb is downloaded before, and given
 //! to both. The peer's way ends with a file system in a disk file: it makes no boot loader, so the comparison is in its
-//! favour. Whole-process figures: wall clock, and processor seconds of all children.
+//! favour. Then again with what that build kept: nothing changed, one overlay file, one package more (locked and downloaded
+//! before). Whole-process figures: wall clock, and processor seconds of all children.
 
 use anyhow::{Context, Result, ensure};
 use builder::archive::cache::{Cache, Content};
@@ -44,6 +45,17 @@ fn main() -> Result<()> {
             .arg(&image);
         command
     };
+    let lock = |with: &str| {
+        fs::write(
+            fleet.join("profiles/peers.toml"),
+            format!("{components}\npackages = [{}{with}]\n", names.join(", ")),
+        )?;
+        for command in ["lock", "fetch"] {
+            run(Command::new(&mimg).arg(command).arg("--fleet").arg(&fleet).arg("--cache").arg(&cache))?;
+        }
+        anyhow::Ok(())
+    };
+    lock("")?;
     run(&mut ours())?;
     let debs = folder.path().join("debs");
     gather(&image.with_extension("manifest.json"), &cache, &debs)?;
@@ -51,7 +63,7 @@ fn main() -> Result<()> {
     println!("{:>4} {:>12} {:>12} {:>12} {:>12} {:>8}", "run", "mimg wall", "cpu", "peer wall", "cpu", "ratio");
     let mut ratios = Vec::new();
     for number in 1..=runs {
-        let (wall, cpu) = measured(|| run(&mut ours()))?;
+        let (wall, cpu) = measured(|| run(ours().arg("--no-cache")))?;
         let (peer_wall, peer_cpu) = measured(|| peer(folder.path(), &debs))?;
         let ratio = wall / peer_wall;
         println!("{number:>4} {wall:>10.1} s {cpu:>10.1} s {peer_wall:>10.1} s {peer_cpu:>10.1} s {ratio:>8.2}");
@@ -59,6 +71,18 @@ fn main() -> Result<()> {
     }
     ratios.sort_by(f64::total_cmp);
     println!("median ratio of wall times, mimg to mmdebstrap + mke2fs: {:.2}", ratios[ratios.len() / 2]);
+    println!("what was kept used:");
+    let show = |what: &str| -> Result<()> {
+        let (wall, cpu) = measured(|| run(&mut ours()))?;
+        println!("{what:<28} {wall:>6.1} s {cpu:>6.1} s");
+        Ok(())
+    };
+    show("nothing changed")?;
+    fs::create_dir_all(fleet.join("overlays/peers/etc"))?;
+    fs::write(fleet.join("overlays/peers/etc/motd.mimg"), "one file\n")?;
+    show("one overlay file changed")?;
+    lock(", \"tree\"")?;
+    show("one small package added")?;
     Ok(())
 }
 
