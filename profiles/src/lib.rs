@@ -8,6 +8,7 @@
 pub mod act;
 pub mod ask;
 pub mod catalog;
+pub mod device;
 pub mod facts;
 pub mod file;
 pub mod fleet;

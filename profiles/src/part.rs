@@ -1,12 +1,15 @@
 //! A Part: one kind of thing that a machine has. Each kind's whole story is one file below `part/`.
 
 use crate::ask::Ask;
+use crate::device::{Device, Use};
 use crate::facts::Facts;
 use crate::file::File;
 use crate::plan::Verdict;
 use crate::problem::Finding;
+use crate::size::Size;
 use crate::spec::Spec;
 
+pub mod disk;
 mod hostname;
 pub mod journald;
 mod members;
@@ -26,9 +29,25 @@ pub trait Part {
     /// The line's head in plans and reports, such as "user ana". Unique within a Spec.
     fn name(&self) -> String;
 
-    /// What has to be done before this Part can be: names of other Parts.
+    /// What has to be done before this Part can be: names of other Parts. By default those that offer what it uses.
     fn after(&self) -> Vec<String> {
+        self.uses().iter().map(|wish| wish.device.part()).collect()
+    }
+
+    /// Devices that this Part stands on: no other may.
+    fn uses(&self) -> Vec<Use> {
         Vec::new()
+    }
+
+    /// Devices that it makes. The name of this Part is `Device::part` of each.
+    fn offers(&self) -> Vec<Device> {
+        Vec::new()
+    }
+
+    /// The least size that a device which it offers has on any machine, where the settings say so; `below` tells the same
+    /// of devices that it uses.
+    fn least(&self, _device: &Device, _below: &dyn Fn(&Device) -> Option<Size>) -> Option<Size> {
+        None
     }
 
     /// Debian packages that this Part needs in the image.
@@ -58,6 +77,7 @@ pub trait Part {
 pub(crate) fn all(spec: &Spec) -> Vec<Box<dyn Part + '_>> {
     let settings = &spec.settings;
     let mut parts: Vec<Box<dyn Part>> = vec![Box::new(node::Node), Box::new(members::Members)];
+    parts.extend(settings.disk.iter().map(|disk| Box::new(disk) as Box<dyn Part>));
     parts.extend(settings.system.iter().map(|system| Box::new(root::Root(system)) as Box<dyn Part>));
     parts.extend(spec.node.iter().map(|name| Box::new(hostname::Hostname(name)) as Box<dyn Part>));
     parts.extend(settings.timezone.iter().map(|zone| Box::new(timezone::Timezone(zone)) as Box<dyn Part>));
@@ -80,6 +100,15 @@ impl<T: Part> Part for &T {
     }
     fn after(&self) -> Vec<String> {
         (**self).after()
+    }
+    fn uses(&self) -> Vec<Use> {
+        (**self).uses()
+    }
+    fn offers(&self) -> Vec<Device> {
+        (**self).offers()
+    }
+    fn least(&self, device: &Device, below: &dyn Fn(&Device) -> Option<Size>) -> Option<Size> {
+        (**self).least(device, below)
     }
     fn packages(&self) -> Vec<&'static str> {
         (**self).packages()

@@ -2,8 +2,10 @@
 
 mod apply;
 mod golden;
+mod loops;
 mod parts;
 mod power_cut;
 mod resident;
 mod systemd;
+mod table;
 mod unit;
