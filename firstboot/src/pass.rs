@@ -50,7 +50,7 @@ pub async fn pass(machine: &Machine, extent: Extent, witness: &mut dyn Witness) 
     let applies = extent == Extent::Apply && found.refusal.is_none();
     let mut outcome = if applies { pass.apply().await } else { pass.look().await };
     if let Some(refusal) = found.refusal {
-        outcome.plan.0.insert(0, Line { part: "seed".to_owned(), verdict: Verdict::Refuse(refusal) });
+        outcome.plan.0.insert(0, Line::new("seed", Verdict::Refuse(refusal)));
     }
     let asks = parts.iter().flat_map(|part| part.asks(&found.spec, &outcome.seen.facts));
     let units = asks.filter_map(|ask| if let Ask::Unit(name) = ask { Some(name) } else { None }).collect();

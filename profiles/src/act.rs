@@ -59,10 +59,10 @@ impl fmt::Display for Act {
             Act::Unit { name, verb: Verb::Reload } => write!(out, "reload systemd for {name}"),
             Act::Unit { name, verb } => write!(out, "{} {name}", format!("{verb:?}").to_lowercase()),
             Act::Grow { disk, number, last } => write!(out, "grow partition {number} of {disk} to end at LBA {last}"),
-            Act::Table { disk, guid, slices, fresh } => {
+            Act::Table { disk, slices, fresh, .. } => {
                 let names: Vec<&str> = slices.iter().map(|slice| slice.name.as_str()).collect();
                 let verb = if *fresh { "write a new" } else { "set the" };
-                write!(out, "{verb} partition table {guid} on {disk}: {}", names.join(", "))
+                write!(out, "{verb} partition table of {disk}: {}", names.join(", "))
             }
             Act::Blank { device } => write!(out, "write zeros to the first and the last MiB of {device}"),
         }
@@ -70,7 +70,7 @@ impl fmt::Display for Act {
 }
 
 /// What a step may cost those who use the machine.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Harm {
     #[default]

@@ -12,6 +12,7 @@ pub mod device;
 pub mod facts;
 pub mod file;
 pub mod fleet;
+pub mod inventory;
 pub mod merge;
 pub mod part;
 pub mod plan;

@@ -68,6 +68,11 @@ pub trait Part {
     /// Questions to the machine. Called again with the answers until nothing new is asked.
     fn asks(&self, spec: &Spec, facts: &Facts) -> Vec<Ask>;
 
+    /// Lines about what this Part found, for a person who reads its plan. Nothing is decided by them.
+    fn notes(&self, _spec: &Spec, _facts: &Facts) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What is left to do. Each step has to change an answer: it is done alone, the machine is asked again, and a plan
     /// that is then still the same is stuck.
     fn plan(&self, spec: &Spec, facts: &Facts) -> Verdict;
@@ -121,6 +126,9 @@ impl<T: Part> Part for &T {
     }
     fn asks(&self, spec: &Spec, facts: &Facts) -> Vec<Ask> {
         (**self).asks(spec, facts)
+    }
+    fn notes(&self, spec: &Spec, facts: &Facts) -> Vec<String> {
+        (**self).notes(spec, facts)
     }
     fn plan(&self, spec: &Spec, facts: &Facts) -> Verdict {
         (**self).plan(spec, facts)

@@ -55,13 +55,12 @@ fn facts_are_a_list_of_questions_with_answers_and_read_back_alike() {
 fn report() -> Report {
     let put = Step::new(Act::Put(File::new("/f", "text")), "it is missing");
     let restart = Step::new(Act::unit("a.service", Verb::Restart), "its file changed").interrupts("a");
-    let line = |part: &str, verdict| Line { part: part.to_owned(), verdict };
     Report {
         plan: Plan(vec![
-            line("one", Verdict::Done),
-            line("two", Verdict::Do(vec![restart])),
-            line("three", Verdict::Wait("for two".to_owned())),
-            line("four", Verdict::refuse("this", "that", "so")),
+            Line { notes: vec!["all is well".to_owned()], ..Line::new("one", Verdict::Done) },
+            Line::new("two", Verdict::Do(vec![restart])),
+            Line::new("three", Verdict::Wait("for two".to_owned())),
+            Line::new("four", Verdict::refuse("this", "that", "so")),
         ]),
         done: vec![put],
         failure: Some("two: it broke".to_owned()),
@@ -80,7 +79,7 @@ fn a_report_names_all_verdicts_and_what_was_done_and_reads_back_alike() {
         "source": "/usr/share/mimg/spec.json",
         "ready": false,
         "plan": [
-            {"part": "one", "verdict": "done"},
+            {"part": "one", "verdict": "done", "notes": ["all is well"]},
             {"part": "two", "verdict": {"do": [{"act": {"unit": {"name": "a.service", "verb": "restart"}},
                 "why": "its file changed", "harm": {"interrupts": "a"}}]}},
             {"part": "three", "verdict": {"wait": "for two"}},

@@ -2,10 +2,18 @@
 //!
 //! All disks that one `[[disk]]` chooses are a group: they have the same partitions, and numbers from 0, their slots.
 
+mod check;
+mod content;
+mod group;
+mod layout;
+mod select;
+mod work;
+
 use super::Part;
 use crate::ask::Ask;
-use crate::device::{Device, NAME, is_name};
+use crate::device::Device;
 use crate::facts::Facts;
+use crate::inventory::{self, Bus};
 use crate::plan::Verdict;
 use crate::problem::Finding;
 use crate::size::Size;
@@ -71,19 +79,6 @@ pub struct Selector {
     /// Where it is plugged in: a name below /dev/disk/by-path, without that folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-}
-
-/// How a disk is attached; "scsi" is any SCSI disk that is none of the others, such as a virtual one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Bus {
-    Nvme,
-    Sata,
-    Sas,
-    Scsi,
-    Virtio,
-    Usb,
-    Mmc,
 }
 
 /// One partition of each disk of a group.
@@ -173,7 +168,7 @@ impl<'de> Deserialize<'de> for Extent {
 }
 
 /// What every table keeps free at each end of the disk, and what partitions are aligned to.
-pub(super) const ALIGN: u64 = 1 << 20;
+const ALIGN: u64 = 1 << 20;
 
 impl Disk {
     /// How many disks are in the group, those that are absent included.
@@ -242,18 +237,40 @@ impl Part for Disk {
     }
 
     fn check(&self, _: &Spec) -> Vec<Finding> {
-        let names = self.partition.iter().map(|partition| (&partition.name, vec!["disk", &self.name, "partition"]));
-        let wrong = |(name, keys): (&String, Vec<&str>)| {
-            (!is_name(name)).then(|| Finding::new(&keys, format!("{name:?}"), NAME, "write another name"))
-        };
-        names.chain([(&self.name, vec!["disk"])]).filter_map(wrong).collect()
+        self.findings()
     }
 
-    fn asks(&self, _: &Spec, _: &Facts) -> Vec<Ask> {
-        Vec::new()
+    fn asks(&self, spec: &Spec, facts: &Facts) -> Vec<Ask> {
+        let mut asks = inventory::asks();
+        asks.push(Ask::Consent);
+        let drives = inventory::drives(facts).and_then(Result::ok).unwrap_or_default();
+        let marks = self.marks(spec);
+        for drive in drives.iter().filter(|drive| self.selects(drive)) {
+            asks.push(Ask::Gpt(drive.path.clone()));
+            let drafts = facts.any_table(&drive.path).map_or(Vec::new(), |table| marks.drafts(table));
+            asks.extend(drafts.into_iter().map(|number| Ask::Probe(inventory::partition(&drive.path, number))));
+            // A whole disk of ours is looked at by those who have something on it.
+            let whole = facts.table(&drive.path).is_some() && marks.finished(facts, drive);
+            if facts.knows(&Ask::Gpt(drive.path.clone())) && !whole && !drive.holds_root {
+                asks.extend(drive.partitions.iter().cloned().map(Ask::Probe));
+                asks.push(Ask::Probe(drive.path.clone()));
+            }
+        }
+        asks
     }
 
-    fn plan(&self, _: &Spec, _: &Facts) -> Verdict {
-        Verdict::Wait("disks are not planned yet".to_owned())
+    fn plan(&self, spec: &Spec, facts: &Facts) -> Verdict {
+        match self.look(spec, facts) {
+            Ok(works) => Verdict::from_steps(work::steps(works)),
+            Err(verdict) => verdict,
+        }
+    }
+
+    fn notes(&self, spec: &Spec, facts: &Facts) -> Vec<String> {
+        match (self.look(spec, facts), inventory::drives(facts)) {
+            (Ok(works), _) => works.into_iter().map(|work| work.note).collect(),
+            (Err(Verdict::Refuse(_)), Some(Ok(drives))) => self.candidates(&drives),
+            _ => Vec::new(),
+        }
     }
 }
