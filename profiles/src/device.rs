@@ -6,14 +6,17 @@
 //! A reference such as `lv:main/data` leads to the Part that offers it and to paths in /dev that do not depend on the
 //! order in which a kernel found its disks.
 
-use crate::problem::{Finding, nearest};
-use crate::size::Size;
+mod graph;
+
+use crate::problem::nearest;
 use crate::spec::Spec;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
+
+pub use graph::Use;
+pub(crate) use graph::{check, is_ring};
 
 /// A device, written `KIND:NAME`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -133,111 +136,6 @@ impl<'de> Deserialize<'de> for Device {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Device::parse(&String::deserialize(deserializer)?).map_err(de::Error::custom)
     }
-}
-
-/// A device that a Part stands on, and the keys of the setting that says so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Use {
-    pub device: Device,
-    pub keys: Vec<String>,
-}
-
-impl Use {
-    pub fn new(device: &Device, keys: &[&str]) -> Self {
-        Use { device: device.clone(), keys: keys.iter().map(|key| key.to_string()).collect() }
-    }
-}
-
-/// How deep things may stand on each other: the answer to a ring is "unknown".
-const DEPTH: u32 = 16;
-
-impl Spec {
-    /// The paths of a device; see `Device::paths`.
-    pub fn devices(&self, device: &Device) -> Vec<String> {
-        device.paths(self)
-    }
-
-    /// The least size that (each of) `device` has on any machine that the settings let in; `None` where they do not say.
-    pub fn least(&self, device: &Device) -> Option<Size> {
-        self.least_within(device, DEPTH)
-    }
-
-    fn least_within(&self, device: &Device, depth: u32) -> Option<Size> {
-        let (name, depth) = (device.part(), depth.checked_sub(1)?);
-        let part = self.parts().into_iter().find(|part| part.name() == name)?;
-        part.least(device, &|below| self.least_within(below, depth))
-    }
-}
-
-/// What is wrong with the graph of all Parts: devices that nobody offers, that two stand on, or that stand on themselves.
-pub(crate) fn check(spec: &Spec) -> Vec<Finding> {
-    let parts = spec.parts();
-    let offered: Vec<String> = parts.iter().flat_map(|part| part.offers()).map(|device| device.to_string()).collect();
-    let mut users: BTreeMap<Device, String> = BTreeMap::new();
-    let mut findings = Vec::new();
-    for part in &parts {
-        for wish in part.uses() {
-            findings.extend(unknown(&wish, &offered));
-            if let Some(other) = users.insert(wish.device.clone(), part.name()) {
-                findings.push(found(
-                    &wish,
-                    format!("{}, which {other} stands on already", wish.device),
-                    "a device that nothing else stands on",
-                ));
-            }
-        }
-    }
-    let above: BTreeMap<String, Vec<Use>> = parts.iter().map(|part| (part.name(), part.uses())).collect();
-    let after: BTreeMap<String, Vec<String>> = parts.iter().map(|part| (part.name(), part.after())).collect();
-    for (name, wish) in above.iter().flat_map(|(name, uses)| uses.iter().map(move |wish| (name, wish))) {
-        if let Some(ring) = way(&after, &wish.device.part(), name) {
-            let saw = format!("{}, which stands on {name} itself ({})", wish.device, ring.join(" on "));
-            findings.push(found(wish, saw, "devices that end at a disk"));
-            return findings;
-        }
-    }
-    findings
-}
-
-fn found(wish: &Use, saw: String, wanted: &str) -> Finding {
-    Finding { keys: wish.keys.clone(), saw, wanted: wanted.to_owned(), cure: "name another device".to_owned() }
-}
-
-fn unknown(wish: &Use, offered: &[String]) -> Option<Finding> {
-    let device = wish.device.to_string();
-    if offered.contains(&device) {
-        return None;
-    }
-    let cure = match nearest(&device, offered.iter().map(String::as_str)) {
-        Some(near) => format!("did you mean {near:?}?"),
-        None => format!("define {}", wish.device.part()),
-    };
-    let known = if offered.is_empty() { "none is defined yet".to_owned() } else { offered.join(", ") };
-    Some(Finding { keys: wish.keys.clone(), saw: format!("no {device}"), wanted: format!("one of: {known}"), cure })
-}
-
-/// A way from one Part down to another through what each comes after.
-fn way(after: &BTreeMap<String, Vec<String>>, from: &str, to: &str) -> Option<Vec<String>> {
-    fn walk(after: &BTreeMap<String, Vec<String>>, path: &mut Vec<String>, seen: &mut Vec<String>, to: &str) -> bool {
-        let Some(last) = path.last().cloned() else { return false };
-        if last == to {
-            return true;
-        }
-        for next in after.get(&last).into_iter().flatten() {
-            if !seen.contains(next) {
-                seen.push(next.clone());
-                path.push(next.clone());
-                if walk(after, path, seen, to) {
-                    return true;
-                }
-                path.pop();
-            }
-        }
-        false
-    }
-    let mut path = vec![from.to_owned()];
-    let mut seen = path.clone();
-    walk(after, &mut path, &mut seen, to).then_some(path)
 }
 
 #[cfg(test)]

@@ -1,0 +1,422 @@
+//! `[[md]]`: arrays of several devices, known by a UUID that is made from the fleet's id.
+//!
+//! ```text
+//! empty members --create--> array, running        its members carry our UUID
+//! array of ours, stopped --assemble--> running    from members that carry our UUID, and no others
+//! array of ours, running, and an empty member --add--> the member takes the place of one that is lost
+//! ```
+//! How far a resync has come, and that a member is lost, is told and never waited for.
+
+use super::Part;
+use crate::act::{Act, Step};
+use crate::ask::Ask;
+use crate::device::{Device, NAME, Use, is_name};
+use crate::facts::Facts;
+use crate::file::File;
+use crate::ground::{Ground, Place};
+use crate::part::disk::Kind;
+use crate::plan::Verdict;
+use crate::problem::Finding;
+use crate::size::Size;
+use crate::spec::Spec;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What an array's name on its members begins with, and the name of the machine that udev takes an array for its own by.
+const HOMEHOST: &str = "mimg";
+/// Where data begins on a member: within the MiB that was filled with zeros when its partition was made. So nothing of
+/// what was on the disks before can be seen in a new array.
+const OFFSET: u64 = 512 << 10;
+/// What libblkid calls a member.
+const MEMBER: &str = "linux_raid_member";
+/// Arrays that run, or were begun to be assembled.
+const SCAN: [&str; 3] = ["mdadm", "--detail", "--scan"];
+
+/// An array of devices that outlives the loss of some of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Md {
+    /// What it is called in device names such as `md:boot`, and below /dev/md.
+    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9_-]{0,31}$"))]
+    pub name: String,
+    /// How data is spread: "0" over all members, without any spare copy; "1" the same on each; "5" and "6" with room for
+    /// one or two lost members; "10" twice, over all.
+    pub level: Level,
+    /// Its members: all partitions that these names lead to. `absent` of a [[disk]] says how many are not there yet.
+    pub devices: Vec<Device>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Level {
+    #[serde(rename = "0")]
+    Stripe,
+    #[serde(rename = "1")]
+    Mirror,
+    #[serde(rename = "5")]
+    Parity,
+    #[serde(rename = "6")]
+    TwoParities,
+    #[serde(rename = "10")]
+    StripedMirrors,
+}
+
+impl Level {
+    fn digits(self) -> &'static str {
+        match self {
+            Level::Stripe => "0",
+            Level::Mirror => "1",
+            Level::Parity => "5",
+            Level::TwoParities => "6",
+            Level::StripedMirrors => "10",
+        }
+    }
+
+    fn fewest(self) -> usize {
+        match self {
+            Level::Stripe | Level::Mirror | Level::StripedMirrors => 2,
+            Level::Parity => 3,
+            Level::TwoParities => 4,
+        }
+    }
+
+    /// How many of `members` may be lost, whichever they are.
+    fn spare(self, members: usize) -> usize {
+        match self {
+            Level::Stripe => 0,
+            Level::Mirror => members.saturating_sub(1),
+            Level::Parity | Level::StripedMirrors => 1,
+            Level::TwoParities => 2,
+        }
+    }
+
+    /// Bytes of an array of `members`, each with room for `component` bytes of data.
+    fn size(self, members: u64, component: u64) -> u64 {
+        match self {
+            Level::Stripe => component.saturating_mul(members),
+            Level::Mirror => component,
+            Level::Parity => component.saturating_mul(members.saturating_sub(1)),
+            Level::TwoParities => component.saturating_mul(members.saturating_sub(2)),
+            Level::StripedMirrors => component.saturating_mul(members) / 2,
+        }
+    }
+}
+
+/// An array that runs, as `mdadm --detail` tells of it.
+struct Array {
+    uuid: String,
+    level: String,
+    members: usize,
+    /// Members that work, those that are still being filled included.
+    working: usize,
+    state: String,
+}
+
+impl Md {
+    fn path(&self) -> String {
+        format!("/dev/md/{}", self.name)
+    }
+
+    fn uuid(&self, spec: &Spec) -> String {
+        spec.uuid(&format!("md/{}", self.name)).to_string()
+    }
+
+    /// udev's rules assemble it at boot, as soon as its members are there: AUTO -all in mdadm.conf keeps others off.
+    fn file(&self, spec: &Spec) -> File {
+        let (path, uuid) = (self.path(), spec.uuid(&format!("md/{}", self.name)).simple().to_string());
+        let words: Vec<&str> = [0, 8, 16, 24].iter().map(|start| &uuid[*start..start + 8]).collect();
+        let text = format!(
+            "# Written by mimg from [[md]] {:?}.\nARRAY {path} metadata=1.2 UUID={}\n",
+            self.name,
+            words.join(":")
+        );
+        File::new(format!("/etc/mdadm/mdadm.conf.d/mimg-{}.conf", self.name), text)
+    }
+
+    fn detail(&self) -> Vec<String> {
+        ["mdadm", "--detail", &self.path()].map(str::to_owned).to_vec()
+    }
+
+    /// How many members the settings name, and how many of them are said not to be there yet.
+    fn counts(&self, spec: &Spec) -> (usize, usize) {
+        let absent = |device: &Device| match device {
+            Device::Disk { group, .. } => spec.settings.disk.iter().find(|disk| disk.name == *group),
+            _ => None,
+        };
+        let absent = self.devices.iter().filter_map(absent).map(|disk| disk.absent() as usize).sum();
+        (self.devices.iter().map(|device| spec.devices(device).len()).sum(), absent)
+    }
+
+    fn array(&self, facts: &Facts) -> Option<Array> {
+        let argv = self.detail();
+        let said = facts.said(&argv.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let fields: BTreeMap<&str, &str> = said
+            .lines()
+            .filter_map(|line| line.split_once(" : "))
+            .map(|(key, value)| (key.trim(), value.trim()))
+            .collect();
+        let text = |key: &str| fields.get(key).copied().unwrap_or("").to_owned();
+        let number = |key: &str| fields.get(key).and_then(|value| value.parse().ok()).unwrap_or(0);
+        let state = text("State");
+        (state != "inactive").then(|| Array {
+            uuid: text("UUID").replace(':', ""),
+            level: text("Raid Level"),
+            members: number("Raid Devices"),
+            working: number("Working Devices"),
+            state,
+        })
+    }
+
+    fn is_member(&self, spec: &Spec, place: &Place) -> bool {
+        let Ground::There(probe) = place.ground else { return false };
+        probe.find(MEMBER).is_some_and(|found| found.uuid == Some(self.uuid(spec)))
+    }
+
+    fn is_empty(place: &Place) -> bool {
+        matches!(place.ground, Ground::There(probe) if probe.is_empty())
+    }
+
+    /// Refuses a member that holds something of somebody's.
+    fn foreign(&self, spec: &Spec, members: &[Place]) -> Option<Verdict> {
+        members.iter().filter(|place| !self.is_member(spec, place)).find_map(|place| match place.ground {
+            Ground::There(probe) if !probe.is_empty() => {
+                let wanted =
+                    format!("a device with nothing on it, or a member of md {} ({})", self.name, self.uuid(spec));
+                Some(place.foreign(probe, wanted))
+            }
+            _ => None,
+        })
+    }
+
+    fn running(&self, spec: &Spec, members: &[Place], array: &Array) -> Verdict {
+        let (count, _) = self.counts(spec);
+        let path = self.path();
+        if array.uuid != self.uuid(spec).replace('-', "") {
+            return Verdict::refuse(
+                format!("an array with the UUID {} as {path}", array.uuid),
+                format!("md {} with the UUID {}", self.name, self.uuid(spec)),
+                format!("`mdadm --stop {path}`, or choose another name in [[md]]"),
+            );
+        }
+        if array.level != format!("raid{}", self.level.digits()) || array.members != count {
+            return Verdict::refuse(
+                format!("md {} of {} members at {}", self.name, array.members, array.level),
+                format!("{count} members at raid{}", self.level.digits()),
+                format!("write what is there into [[md]], or change it by hand with `mdadm --grow {path}`"),
+            );
+        }
+        let empty: Vec<&Place> = members.iter().filter(|place| Self::is_empty(place)).collect();
+        if array.working + empty.len() > count {
+            return Verdict::refuse(
+                format!("md {} with all its {count} members, and {} empty", self.name, empty[0].shown()),
+                "an array whose members are the ones that [[md]] names",
+                format!("see `mdadm --detail {path}`; name its members in `devices`"),
+            );
+        }
+        let add = |place: &&Place| {
+            let why = format!("{} is empty, and a member is lost", place.device);
+            Step::new(Act::run(&["mdadm", &path, "--add", &place.path]), why)
+        };
+        Verdict::from_steps(empty.iter().map(add).collect())
+    }
+
+    fn stopped(&self, spec: &Spec, members: &[Place], facts: &Facts) -> Verdict {
+        if let Some(wait) = members.iter().find_map(Place::wait) {
+            return wait;
+        }
+        let (count, _) = self.counts(spec);
+        let ours: Vec<&str> =
+            members.iter().filter(|place| self.is_member(spec, place)).map(|place| place.path.as_str()).collect();
+        if ours.is_empty() {
+            return Verdict::Do(vec![self.create(spec, members, "it is not there yet")]);
+        }
+        let empty = members.iter().filter(|place| Self::is_empty(place)).count();
+        // An array that counts events has counted one before anything is written to it; level 0 counts none.
+        if empty > 0 && self.level != Level::Stripe && ours.iter().all(|path| events(path, facts) == Some(0)) {
+            return Verdict::Do(vec![self.create(spec, members, "making it was cut off")]);
+        }
+        if ours.len() + self.level.spare(count) < count {
+            return self.lost(spec, ours.len(), empty);
+        }
+        let path = self.path();
+        if let Some(begun) = self.begun(spec, facts) {
+            let why = "its other members have not come: it runs without them";
+            return Verdict::Do(vec![Step::new(Act::run(&["mdadm", "--run", begun]), why)]);
+        }
+        let uuid = format!("--uuid={}", self.uuid(spec));
+        let homehost = format!("--homehost={HOMEHOST}");
+        let mut argv = vec!["mdadm", "--assemble", &path, &uuid, &homehost, "--run"];
+        argv.extend(&ours);
+        Verdict::Do(vec![Step::new(Act::run(&argv), format!("{} of its {count} members are here", ours.len()))])
+    }
+
+    /// The kernel's device of our array where some members came and too few to run by themselves.
+    fn begun<'a>(&self, spec: &Spec, facts: &'a Facts) -> Option<&'a str> {
+        let uuid = format!("UUID={}", self.uuid(spec).replace('-', ""));
+        let mine = |line: &&str| line.starts_with("INACTIVE-ARRAY ") && line.replace(':', "").contains(&uuid);
+        facts.said(&SCAN)?.lines().find(mine)?.split(' ').nth(1)
+    }
+
+    fn lost(&self, spec: &Spec, ours: usize, empty: usize) -> Verdict {
+        let (count, _) = self.counts(spec);
+        let least = count - self.level.spare(count);
+        if ours + empty < count {
+            return Verdict::Wait(format!("{ours} of {count} members are here, {least} are needed"));
+        }
+        Verdict::refuse(
+            format!("{ours} of the {count} members of md {}, and {empty} empty devices", self.name),
+            format!("at least {least} members"),
+            "plug the missing ones in; or, to give up what was on it, `mdadm --zero-superblock` the members that are here",
+        )
+    }
+
+    fn create(&self, spec: &Spec, members: &[Place], why: &str) -> Step {
+        let (count, absent) = self.counts(spec);
+        let to_come = members.iter().filter(|place| place.ground == Ground::ToCome).count();
+        // Of those that are not there the last are the ones that are said to be absent.
+        let mut expected = to_come.saturating_sub(absent);
+        let mut paths = Vec::new();
+        for place in members {
+            let missing = place.ground == Ground::ToCome && expected == 0;
+            if place.ground == Ground::ToCome {
+                expected = expected.saturating_sub(1);
+            }
+            paths.push(if missing { "missing" } else { place.path.as_str() });
+        }
+        let options = [
+            format!("--level={}", self.level.digits()),
+            format!("--raid-devices={count}"),
+            format!("--data-offset={}K", OFFSET >> 10),
+            format!("--homehost={HOMEHOST}"),
+            format!("--name={}", self.name),
+            format!("--uuid={}", self.uuid(spec)),
+        ];
+        let path = self.path();
+        let mut argv = vec!["mdadm", "--create", &path, "--run", "--metadata=1.2"];
+        argv.extend(options.iter().map(String::as_str));
+        // After a power cut only what was being written is compared.
+        argv.extend((self.level != Level::Stripe).then_some("--bitmap=internal"));
+        argv.extend(paths);
+        Step::new(Act::run(&argv), why)
+    }
+}
+
+fn examine(path: &str) -> [&str; 4] {
+    ["mdadm", "--examine", "--export", path]
+}
+
+/// How often the array of a member was changed.
+fn events(path: &str, facts: &Facts) -> Option<u64> {
+    facts.said(&examine(path))?.lines().find_map(|line| line.strip_prefix("MD_EVENTS=")?.parse().ok())
+}
+
+impl Part for Md {
+    fn name(&self) -> String {
+        format!("md {}", self.name)
+    }
+
+    fn uses(&self) -> Vec<Use> {
+        let key =
+            |(index, device): (usize, &Device)| Use::new(device, &["md", &self.name, "devices", &index.to_string()]);
+        self.devices.iter().enumerate().map(key).collect()
+    }
+
+    fn offers(&self) -> Vec<Device> {
+        vec![Device::Md(self.name.clone())]
+    }
+
+    fn least(&self, _: &Device, spec: &Spec, below: &dyn Fn(&Device) -> Option<Size>) -> Option<Size> {
+        let sizes: Option<Vec<u64>> = self.devices.iter().map(|device| below(device).map(|size| size.0)).collect();
+        let least = sizes?.into_iter().min()?;
+        // What is left behind the last whole chunk of each member is not used.
+        let component = least.checked_sub(OFFSET)? / OFFSET * OFFSET;
+        Some(Size(self.level.size(self.counts(spec).0 as u64, component)))
+    }
+
+    fn makes(&self, _: &Device, spec: &Spec, facts: &Facts) -> bool {
+        let fresh = |place: &Place| place.ground == Ground::ToCome || Self::is_empty(place);
+        spec.places(&self.devices, facts).iter().all(fresh)
+    }
+
+    fn packages(&self) -> Vec<&'static str> {
+        vec!["mdadm"]
+    }
+
+    fn check(&self, spec: &Spec) -> Vec<Finding> {
+        let (count, absent) = self.counts(spec);
+        let level = self.level.digits();
+        let mut findings = Vec::new();
+        if !is_name(&self.name) {
+            findings.push(Finding::new(
+                &["md", &self.name, "name"],
+                format!("{:?}", self.name),
+                NAME,
+                "write another name",
+            ));
+        }
+        if count < self.level.fewest() {
+            let (saw, wanted) =
+                (format!("{count} members"), format!("at least {} at level {level}", self.level.fewest()));
+            let cure = "name more devices, raise `count` of their [[disk]], or choose another level";
+            findings.push(Finding::new(&["md", &self.name, "devices"], saw, wanted, cure));
+        } else if absent > self.level.spare(count) {
+            let saw = format!("{absent} absent of {count} members");
+            let wanted = format!("at most {} absent at level {level}", self.level.spare(count));
+            let cure = "lower `absent` of the [[disk]], or choose another level";
+            findings.push(Finding::new(&["md", &self.name, "level"], saw, wanted, cure));
+        }
+        let misfit = |(index, device): (usize, &Device)| {
+            spec.misfit(&["md", &self.name, "devices", &index.to_string()], device, Kind::Raid)
+        };
+        findings.extend(self.devices.iter().enumerate().filter_map(misfit));
+        findings
+    }
+
+    fn asks(&self, spec: &Spec, facts: &Facts) -> Vec<Ask> {
+        let mut asks = spec.place_asks(&self.devices, facts);
+        asks.push(Ask::File(self.file(spec).path));
+        // Asked after its members: then udev had the time to assemble it.
+        if !asks.iter().any(|ask| matches!(ask, Ask::Probe(_)) && facts.knows(ask)) {
+            return asks;
+        }
+        asks.push(Ask::Run(self.detail()));
+        let members = spec.places(&self.devices, facts);
+        let ours: Vec<&Place> = members.iter().filter(|place| self.is_member(spec, place)).collect();
+        if facts.knows(&Ask::Run(self.detail())) && self.array(facts).is_none() && !ours.is_empty() {
+            asks.push(Ask::run(&SCAN));
+            if members.iter().any(Self::is_empty) {
+                asks.extend(ours.iter().map(|place| Ask::run(&examine(&place.path))));
+            }
+        }
+        asks
+    }
+
+    fn plan(&self, spec: &Spec, facts: &Facts) -> Verdict {
+        let members = spec.places(&self.devices, facts);
+        if let Some(verdict) = super::of_nobody(spec).or_else(|| self.foreign(spec, &members)) {
+            return verdict;
+        }
+        if !facts.knows(&Ask::Run(self.detail())) {
+            return Verdict::Wait("its members do not answer; see `firstboot facts`".to_owned());
+        }
+        let verdict = match self.array(facts) {
+            Some(array) => self.running(spec, &members, &array),
+            None => self.stopped(spec, &members, facts),
+        };
+        let file = super::differing(&[self.file(spec)], facts);
+        let put = file.into_iter().map(|file| Step::new(Act::Put(file), "so that it is assembled at every boot"));
+        super::before(put.collect(), verdict)
+    }
+
+    fn notes(&self, spec: &Spec, facts: &Facts) -> Vec<String> {
+        let Some(array) = self.array(facts) else { return Vec::new() };
+        let (count, path) = (self.counts(spec).0, self.path());
+        let words =
+            array.state.split(", ").map(str::trim).filter(|word| !["clean", "active", "Not Started"].contains(word));
+        let words: Vec<&str> = words.collect();
+        if words.is_empty() {
+            return Vec::new();
+        }
+        vec![format!("{}: {} of {count} members work; see `mdadm --detail {path}`", words.join(", "), array.working)]
+    }
+}
