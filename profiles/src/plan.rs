@@ -83,6 +83,11 @@ impl Plan {
         self.0.iter().all(|line| line.verdict == Verdict::Done)
     }
 
+    /// Some verdict has steps.
+    pub fn has_steps(&self) -> bool {
+        self.0.iter().any(|line| matches!(line.verdict, Verdict::Do(_)))
+    }
+
     /// The harm that the steps would do for good. Planning again, as they are done, only ever takes from it.
     pub fn harms(&self) -> Harms {
         let steps = self.0.iter().flat_map(|line| {

@@ -1,6 +1,9 @@
 //! firstboot on machines that are a folder and a private bus: real files, real commands, real D-Bus.
 
 mod apply;
+mod bench;
+mod decoys;
+mod disks;
 mod golden;
 mod loops;
 mod parts;

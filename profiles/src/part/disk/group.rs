@@ -2,15 +2,13 @@
 
 use super::Disk;
 use super::content::Content;
+use super::marks::{Mark, Marks};
 use crate::ask::{Consent, Table};
 use crate::facts::Facts;
 use crate::inventory::{self, Drive};
 use crate::plan::{Refusal, Verdict};
 use crate::spec::Spec;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// How far beyond the settings a slot or generation of ours is still recognised, to be told instead of taken for foreign.
-const BEYOND: u32 = 4;
 
 /// A disk of the group.
 pub(super) struct Member<'a> {
@@ -31,22 +29,6 @@ pub(super) enum State<'a> {
     Erase { has: String, why: String },
 }
 
-/// What the GUIDs on a disk say.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Mark {
-    slot: u32,
-    generation: u32,
-}
-
-/// All GUIDs that a disk of the group can have: those of tables, and of partitions.
-#[derive(Default)]
-pub(super) struct Marks {
-    tables: BTreeMap<String, Mark>,
-    partitions: BTreeMap<String, Mark>,
-    finished: BTreeSet<String>,
-    drafts: BTreeSet<String>,
-}
-
 /// What a look at the group came to.
 pub(super) struct Group<'a> {
     pub members: Vec<Member<'a>>,
@@ -62,7 +44,8 @@ impl Disk {
         let marks = self.marks(spec);
         let marked: Vec<(&Drive, Option<Mark>)> = meant.iter().map(|drive| (*drive, marks.of(facts, drive))).collect();
         self.no_slot_twice(&marked)?;
-        let finished = meant.iter().any(|drive| marks.finished(facts, drive));
+        let finished =
+            meant.iter().any(|drive| facts.any_table(&drive.path).is_some_and(|table| marks.finished(table)));
         let missing = self.counted(&marked, finished, facts)?;
         let members = self.slots_given(marked);
         let members = members.into_iter().map(|(drive, slot, mark)| {
@@ -87,28 +70,6 @@ impl Disk {
             }
         }
         Ok(())
-    }
-
-    pub(super) fn marks(&self, spec: &Spec) -> Marks {
-        let wanted = self.generation.unwrap_or(0);
-        let mut marks = Marks::default();
-        for generation in 0..=wanted + BEYOND {
-            let disk = Disk { generation: Some(generation), ..self.clone() };
-            for slot in 0..self.count() + BEYOND {
-                let mark = Mark { slot, generation };
-                marks.tables.insert(disk.guid(spec, slot).to_string(), mark);
-                for partition in &self.partition {
-                    let guid = disk.partition_guid(spec, slot, &partition.name).to_string();
-                    if generation == wanted {
-                        marks.finished.insert(guid.clone());
-                    }
-                    let draft = disk.partition_guid(spec, slot, &format!("{}/new", partition.name)).to_string();
-                    marks.drafts.insert(draft.clone());
-                    marks.partitions.extend([(guid, mark), (draft, mark)]);
-                }
-            }
-        }
-        marks
     }
 
     fn no_slot_twice(&self, marked: &[(&Drive, Option<Mark>)]) -> Result<(), Verdict> {
@@ -191,7 +152,7 @@ impl Disk {
     fn of_ours<'a>(&self, facts: &'a Facts, drive: &'a Drive, mark: Mark, marks: &Marks) -> Result<State<'a>, Refusal> {
         let (wanted, name) = (self.generation.unwrap_or(0), format!("{}/{}", self.name, mark.slot));
         let Some(table) = facts.any_table(&drive.path) else { return Err(silent(drive)) };
-        if !marks.tables.contains_key(&table.guid) {
+        if !marks.owns(table) {
             return self.in_place(drive, table);
         }
         if mark.generation > wanted {
@@ -206,24 +167,22 @@ impl Disk {
             let has = format!("{name} of generation {}", mark.generation);
             return Ok(State::Erase { has, why: format!("the settings have generation {wanted}") });
         }
-        if table.primary && table.partitions.iter().any(|slice| marks.finished.contains(&slice.guid)) {
+        if table.primary && marks.finished(table) {
             return Ok(State::Ours(table));
         }
         let Some(content) = Content::of(drive, facts) else { return Err(silent(drive)) };
-        let strange = content.signatures().next().is_some();
         // Somebody made something of a disk that was ours: only the table's copy at the end is left.
-        if !table.primary && strange {
+        if !table.primary && content.signatures().next().is_some() {
             return self.foreign(drive, &content);
         }
-        let whole = table.backup == table.sectors - 1 && table.primary && !strange;
-        let begun = table.partitions.iter().all(|slice| !marks.finished.contains(&slice.guid));
-        match (begun, whole) {
-            (true, false) => {
-                idle(drive, "to be given a table")?;
-                Ok(State::Create { why: "writing its table was cut off" })
-            }
-            _ => Ok(State::Ours(table)),
+        let inside = |lba: u64| table.partitions.iter().any(|slice| (slice.first..=slice.last).contains(&lba));
+        let traces = content.signatures().any(|signature| !inside(signature.offset / table.sector));
+        let whole = table.backup == table.sectors - 1 && table.primary && !traces;
+        if whole || marks.finished(table) {
+            return Ok(State::Ours(table));
         }
+        idle(drive, "to be given a table")?;
+        Ok(State::Create { why: "writing its table was cut off" })
     }
 
     /// A disk without any GUID of ours.
@@ -286,26 +245,6 @@ impl Disk {
             ));
         }
         Ok(State::InPlace(table))
-    }
-}
-
-impl Marks {
-    fn of(&self, facts: &Facts, drive: &Drive) -> Option<Mark> {
-        let table = facts.any_table(&drive.path)?;
-        let of_partition = || table.partitions.iter().find_map(|slice| self.partitions.get(&slice.guid));
-        self.tables.get(&table.guid).or_else(of_partition).copied()
-    }
-
-    /// Its table is ours, and a partition of the wanted generation was finished on it: others may have put something there.
-    pub(super) fn finished(&self, facts: &Facts, drive: &Drive) -> bool {
-        let table = facts.any_table(&drive.path);
-        table.is_some_and(|table| table.partitions.iter().any(|slice| self.finished.contains(&slice.guid)))
-    }
-}
-
-impl Marks {
-    pub(super) fn is_draft(&self, guid: &str) -> bool {
-        self.drafts.contains(guid)
     }
 }
 

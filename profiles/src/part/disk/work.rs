@@ -8,7 +8,7 @@
 //! new disk, and not one that a power cut has left out.
 
 use super::Disk;
-use super::group::{Marks, Member, State};
+use super::group::{Member, State};
 use super::layout::{Changes, Piece, Room, compare};
 use crate::act::{Act, Step};
 use crate::ask::{Slice, Table};
@@ -124,6 +124,7 @@ impl Disk {
         let pieces = self.pieces(spec, member.slot, own);
         let changes = compare(table, &pieces, own, reserved).map_err(|refusal| of(drive, refusal))?;
         let (mut steps, mut told) = (Vec::new(), String::new());
+        let grows = changes.grown.is_some() || !changes.added.is_empty();
         let mut push = |step: Step| {
             told += &format!("; {}", step.why);
             steps.push(step);
@@ -157,7 +158,7 @@ impl Disk {
             told = "; it was not finished".to_owned();
         }
         let names: Vec<&str> = table.partitions.iter().map(|slice| slice.name.as_str()).collect();
-        let fate = if told.is_empty() { "keep  " } else { "grow  " };
+        let fate = if grows || !drafts.is_empty() { "grow  " } else { "keep  " };
         let note = format!("{fate}  {drive}: {}/{}; has {}{told}", self.name, member.slot, names.join(", "));
         Ok(Work { note, tables: Vec::new(), steps })
     }
@@ -175,14 +176,6 @@ fn damage(drive: &Drive, table: &Table, own: usize, changes: &Changes) -> Option
     let rewritten = own > 0 || changes.grown.is_some() || !changes.added.is_empty();
     let moved = table.backup != table.sectors - 1;
     (moved && !rewritten).then_some("its second table is missing, or not at the disk's end")
-}
-
-impl Marks {
-    /// Numbers of partitions that are drafts.
-    pub(super) fn drafts(&self, table: &Table) -> Vec<u32> {
-        let draft = |slice: &&Slice| self.is_draft(&slice.guid);
-        table.partitions.iter().filter(draft).map(|slice| slice.number).collect()
-    }
 }
 
 /// The table with these slices, on a disk that may be in use.
