@@ -9,6 +9,7 @@ mod loops;
 mod parts;
 mod power_cut;
 mod resident;
+mod speed;
 mod systemd;
 mod table;
 mod unit;

@@ -244,7 +244,7 @@ impl Part for Disk {
     }
 
     fn asks(&self, spec: &Spec, facts: &Facts) -> Vec<Ask> {
-        let mut asks = inventory::asks();
+        let mut asks = inventory::asks(facts);
         asks.push(Ask::Consent);
         let drives = inventory::drives(facts).and_then(Result::ok).unwrap_or_default();
         let marks = self.marks(spec);

@@ -119,6 +119,9 @@ impl Disk {
 
     fn cure(&self, too_few: bool, facts: &Facts) -> String {
         let rule = format!("`select` of [[disk]] {}", self.name);
+        if !too_few && self.absent() > 0 {
+            return format!("take `absent` out of [[disk]] {} if all are there now; or narrow {rule}", self.name);
+        }
         if !too_few {
             return format!("narrow {rule}, by serial or size; or set count to what is there; or take a disk out");
         }
@@ -215,16 +218,19 @@ impl Disk {
     fn foreign<'a>(&self, drive: &'a Drive, content: &Content) -> Result<State<'a>, Refusal> {
         let (has, allowed) = (content.shown(), format!("foreign:{}", content.fingerprint()));
         idle(drive, "to be erased")?;
-        if self.erase.contains(&allowed) {
+        let told = content.is_told_apart();
+        if told && self.erase.contains(&allowed) {
             return Ok(State::Erase { has, why: format!("`erase` has {allowed}") });
         }
+        let by_hand = format!(
+            "nothing tells it from another: to ERASE it, `wipefs --all {0}` and `blkdiscard -z {0}`",
+            drive.path
+        );
+        let written = format!("to ERASE all of it, write erase = [\"{allowed}\"] in [[disk]] {}", self.name);
         Err(refusal(
             format!("{drive}, which has {has}"),
             "a disk with nothing on it, or one of ours".to_owned(),
-            format!(
-                "take the disk out; or, to ERASE all of it, write erase = [\"{allowed}\"] in [[disk]] {}",
-                self.name
-            ),
+            format!("take the disk out; or, {}", if told { written } else { by_hand }),
         ))
     }
 

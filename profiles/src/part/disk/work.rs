@@ -14,7 +14,7 @@ use crate::act::{Act, Step};
 use crate::ask::{Slice, Table};
 use crate::facts::Facts;
 use crate::inventory::{self, Drive, amount};
-use crate::part::system::{self, System};
+use crate::part::system;
 use crate::plan::{Refusal, Verdict};
 use crate::spec::Spec;
 
@@ -99,14 +99,15 @@ impl Disk {
         let Some(root) = own.checked_sub(1).and_then(|index| table.partitions.get(index)) else {
             return Err(of(drive, no_root()));
         };
-        let system = spec.settings.system.clone().unwrap_or_default();
         let pieces = self.pieces(spec, member.slot, own);
+        let system = spec.settings.system.clone().unwrap_or_default();
         if system.root == Some(system::Extent::Rest) && !pieces.is_empty() {
             return Err(of(drive, greedy(&pieces)));
         }
-        let slot = self.partition.iter().take(3).last().and_then(|partition| partition.size.size());
-        let slot =
-            slot.filter(|_| self.partition.len() != pieces.len()).unwrap_or(System::SLOT_SIZE).max(system.slot_size());
+        // Where the settings name the image's own partitions too, the third one is its root.
+        let named = self.partition.len() > pieces.len();
+        let third = self.partition.get(2).filter(|_| named).and_then(|root| root.size.size());
+        let slot = third.map_or(system.slot_size(), |size| size.max(system.slot_size()));
         self.extend(spec, facts, member, table, own, root.first + slot.0 / table.sector - 1)
     }
 
