@@ -192,6 +192,11 @@ impl Disk {
         spec.uuid(&path(&self.name, self.generation.unwrap_or(0), slot))
     }
 
+    /// The GUID of that table until all its partitions are finished. (No name has a dot: it is no partition's.)
+    fn draft_guid(&self, spec: &Spec, slot: u32) -> Uuid {
+        spec.uuid(&format!("{}.new", path(&self.name, self.generation.unwrap_or(0), slot)))
+    }
+
     /// The GUID of one partition of a slot's disk (PARTUUID), once it is made.
     pub fn partition_guid(&self, spec: &Spec, slot: u32, partition: &str) -> Uuid {
         spec.uuid(&format!("{}/{partition}", path(&self.name, self.generation.unwrap_or(0), slot)))

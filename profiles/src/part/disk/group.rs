@@ -170,7 +170,7 @@ impl Disk {
             let has = format!("{name} of generation {}", mark.generation);
             return Ok(State::Erase { has, why: format!("the settings have generation {wanted}") });
         }
-        if table.primary && marks.finished(table) {
+        if !mark.draft && table.primary {
             return Ok(State::Ours(table));
         }
         let Some(content) = Content::of(drive, facts) else { return Err(silent(drive)) };
@@ -178,14 +178,11 @@ impl Disk {
         if !table.primary && content.signatures().next().is_some() {
             return self.foreign(drive, &content);
         }
-        let inside = |lba: u64| table.partitions.iter().any(|slice| (slice.first..=slice.last).contains(&lba));
-        let traces = content.signatures().any(|signature| !inside(signature.offset / table.sector));
-        let whole = table.backup == table.sectors - 1 && table.primary && !traces;
-        if whole || marks.finished(table) {
-            return Ok(State::Ours(table));
+        match mark.draft {
+            true => begun(drive, table, &content, marks),
+            false if table.partitions.is_empty() => Err(lost(drive, &name)),
+            false => Ok(State::Ours(table)),
         }
-        idle(drive, "to be given a table")?;
-        Ok(State::Create { why: "writing its table was cut off" })
     }
 
     /// A disk without any GUID of ours.
@@ -252,6 +249,26 @@ impl Disk {
         }
         Ok(State::InPlace(table))
     }
+}
+
+/// A disk whose partitions were never finished: its table is written anew, unless it is as it should be.
+fn begun<'a>(drive: &Drive, table: &'a Table, content: &Content, marks: &Marks) -> Result<State<'a>, Refusal> {
+    let inside = |lba: u64| table.partitions.iter().any(|slice| (slice.first..=slice.last).contains(&lba));
+    let traces = content.signatures().any(|signature| !inside(signature.offset / table.sector));
+    let whole = table.primary && table.backup == table.sectors - 1 && marks.begun(table);
+    if whole && !traces {
+        return Ok(State::Ours(table));
+    }
+    idle(drive, "to be given a table")?;
+    Ok(State::Create { why: "writing its table was cut off" })
+}
+
+fn lost(drive: &Drive, name: &str) -> Refusal {
+    refusal(
+        format!("{drive}, which is {name}, with both of its partition tables damaged"),
+        "at least one whole table: its partitions may hold data".to_owned(),
+        "look for a copy of it (`sgdisk --load-backup`) or at the disk with `gdisk`; or take the disk out, and replace it".to_owned(),
+    )
 }
 
 fn refusal(saw: String, wanted: String, cure: String) -> Refusal {

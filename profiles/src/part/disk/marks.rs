@@ -1,20 +1,22 @@
 //! What is ours: the GUIDs that a disk of a group, and its partitions, can have.
 
-use super::Disk;
+use super::{Disk, Partition};
 use crate::ask::{Slice, Table};
 use crate::facts::Facts;
 use crate::inventory::Drive;
 use crate::spec::Spec;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// How far beyond the settings a slot or generation of ours is still recognised, to be told instead of taken for foreign.
 const BEYOND: u32 = 4;
 
-/// What the GUIDs on a disk say.
+/// What a GUID on a disk says.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark {
     pub slot: u32,
     pub generation: u32,
+    /// It was never finished, so nobody else has put anything there.
+    pub draft: bool,
 }
 
 /// All GUIDs that a disk of the group can have: those of tables, and of partitions.
@@ -22,28 +24,21 @@ pub(super) struct Mark {
 pub(super) struct Marks {
     tables: BTreeMap<String, Mark>,
     partitions: BTreeMap<String, Mark>,
-    /// Partitions of the wanted generation, as they are once they are made.
-    finished: BTreeSet<String>,
-    drafts: BTreeSet<String>,
 }
 
 impl Disk {
     pub(super) fn marks(&self, spec: &Spec) -> Marks {
-        let wanted = self.generation.unwrap_or(0);
         let mut marks = Marks::default();
-        for generation in 0..=wanted + BEYOND {
+        for generation in 0..=self.generation.unwrap_or(0) + BEYOND {
             let disk = Disk { generation: Some(generation), ..self.clone() };
             for slot in 0..self.count() + BEYOND {
-                let mark = Mark { slot, generation };
-                marks.tables.insert(disk.guid(spec, slot).to_string(), mark);
-                for partition in &self.partition {
-                    let guid = disk.partition_guid(spec, slot, &partition.name).to_string();
-                    if generation == wanted {
-                        marks.finished.insert(guid.clone());
-                    }
-                    let draft = disk.partition_guid(spec, slot, &format!("{}/new", partition.name)).to_string();
-                    marks.drafts.insert(draft.clone());
-                    marks.partitions.extend([(guid, mark), (draft, mark)]);
+                let (mark, draft) = (Mark { slot, generation, draft: false }, Mark { slot, generation, draft: true });
+                let tables = [(disk.guid(spec, slot), mark), (disk.draft_guid(spec, slot), draft)];
+                marks.tables.extend(tables.map(|(guid, mark)| (guid.to_string(), mark)));
+                for Partition { name, .. } in &self.partition {
+                    let guids = [(name.clone(), mark), (format!("{name}/new"), draft)];
+                    let guid = |name: &str| disk.partition_guid(spec, slot, name).to_string();
+                    marks.partitions.extend(guids.map(|(name, mark)| (guid(&name), mark)));
                 }
             }
         }
@@ -64,9 +59,19 @@ impl Marks {
         self.tables.contains_key(&table.guid)
     }
 
-    /// A partition of the wanted generation was finished: others may have put something there.
+    /// It was finished, as a whole or a partition in it: others may have put something there.
     pub(super) fn finished(&self, table: &Table) -> bool {
-        table.partitions.iter().any(|slice| self.finished.contains(&slice.guid))
+        match self.tables.get(&table.guid) {
+            Some(mark) => !mark.draft,
+            None => {
+                table.partitions.iter().any(|slice| self.partitions.get(&slice.guid).is_some_and(|mark| !mark.draft))
+            }
+        }
+    }
+
+    /// All that it has are partitions that were never finished.
+    pub(super) fn begun(&self, table: &Table) -> bool {
+        table.partitions.iter().all(|slice| self.partitions.get(&slice.guid).is_some_and(|mark| mark.draft))
     }
 
     /// The slot that a disk has, by what is on it.
@@ -76,7 +81,7 @@ impl Marks {
 
     /// Numbers of partitions that are drafts.
     pub(super) fn drafts(&self, table: &Table) -> Vec<u32> {
-        let draft = |slice: &&Slice| self.drafts.contains(&slice.guid);
+        let draft = |slice: &&Slice| self.partitions.get(&slice.guid).is_some_and(|mark| mark.draft);
         table.partitions.iter().filter(draft).map(|slice| slice.number).collect()
     }
 }

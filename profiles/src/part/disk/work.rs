@@ -26,6 +26,12 @@ pub(super) struct Work {
     steps: Vec<Step>,
 }
 
+impl Work {
+    fn has_steps(&self) -> bool {
+        !self.tables.is_empty() || !self.steps.is_empty()
+    }
+}
+
 /// All steps of a group, in their order.
 pub(super) fn steps(works: Vec<Work>) -> Vec<Step> {
     let (tables, steps): (Vec<_>, Vec<_>) = works.into_iter().map(|work| (work.tables, work.steps)).unzip();
@@ -46,10 +52,22 @@ impl Disk {
         let group = self.group(spec, facts, &drives)?;
         let work = |member: &Member| self.work(spec, facts, member).map_err(Verdict::Refuse);
         let mut works: Vec<Work> = group.members.iter().map(work).collect::<Result<_, _>>()?;
+        if let Some(slot) = group.missing.first().filter(|_| works.iter().any(Work::has_steps)) {
+            return Err(self.incomplete(*slot));
+        }
         let missing = |slot: &u32| format!("MISSING {}/{slot}: no disk carries its mark", self.name);
         let missing = group.missing.iter().map(missing);
         works.extend(missing.map(|note| Work { note, tables: Vec::new(), steps: Vec::new() }));
         Ok(works)
+    }
+
+    /// Disks may be missing from a finished group only as long as nothing is to be done.
+    fn incomplete(&self, slot: u32) -> Verdict {
+        Verdict::refuse(
+            format!("a change of disk {}, and no disk {}/{slot}", self.name, self.name),
+            format!("all {} disks, before any of them is changed", self.count() - self.absent()),
+            format!("plug it in; or put a new disk in its place, and run `firstboot replace {}/{slot}`", self.name),
+        )
     }
 
     fn work(&self, spec: &Spec, facts: &Facts, member: &Member) -> Result<Work, Refusal> {
@@ -82,8 +100,8 @@ impl Disk {
         let pieces = self.pieces(spec, slot, 0);
         let room = Room { sector: drive.sector, sectors: drive.size / drive.sector.max(1) };
         let slices = room.fresh(&pieces).map_err(|refusal| of(drive, refusal))?;
-        let guid = self.guid(spec, slot).to_string();
-        let act = Act::Table { disk: drive.path.clone(), guid: guid.clone(), slices: slices.clone(), fresh: true };
+        let (guid, draft) = (self.guid(spec, slot).to_string(), self.draft_guid(spec, slot).to_string());
+        let act = Act::Table { disk: drive.path.clone(), guid: draft, slices: slices.clone(), fresh: true };
         let table = step(act, format!("{}/{slot}; {why}", self.name));
         let mut steps: Vec<Step> = slices.iter().map(|slice| blank(drive, slice)).collect();
         steps.push(finish(drive, &guid, slices, &pieces));
@@ -153,7 +171,9 @@ impl Disk {
             }
         }
         if !drafts.is_empty() {
-            steps.push(finish(drive, &table.guid, slices.clone(), &pieces));
+            // The table of an image keeps its own.
+            let guid = if own == 0 { self.guid(spec, member.slot).to_string() } else { table.guid.clone() };
+            steps.push(finish(drive, &guid, slices.clone(), &pieces));
         }
         if told.is_empty() && !drafts.is_empty() {
             told = "; it was not finished".to_owned();
