@@ -22,14 +22,17 @@ use builder::{
 };
 use clap::Parser;
 use jiff::Timestamp;
+use profiles::facts::Facts;
 use profiles::fleet::{Archive, Fleet};
 use profiles::part::SEED_LABEL;
+use profiles::plan::{self, open_questions};
 use profiles::problem::{Problem, Problems};
+use profiles::report::Report;
 use profiles::schema::Document;
 use profiles::size::Size;
 use profiles::spec::Spec;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -81,6 +84,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Secrets { what: Secrets::Init { recipient, offline_recipient } } => {
             init_secrets(cli, recipient, offline_recipient.as_deref())
         }
+        Command::Plan { node, facts } => plan(cli, node, facts),
         Command::Seed { node, out } => seed(cli, node, out),
         Command::Test { subject, image } => test(cli, subject, image.as_deref()),
         Command::Lock { why: Some(package), .. } => why(cli, package),
@@ -427,6 +431,33 @@ fn own_folder(cli: &Cli) -> Result<PathBuf> {
         )
     };
     Ok(fleet_folder(cli).ok_or_else(|| Problems(vec![here()]))?)
+}
+
+/// Plans a node from a recording, as firstboot does from the machine itself.
+fn plan(cli: &Cli, node: &str, recording: &Path) -> Result<ExitCode> {
+    let shown = recording.display();
+    let text = fs_err::read_to_string(recording)?;
+    let facts: Facts = serde_json::from_str(&text)
+        .with_context(|| format!("reading {shown}: it is not what `firstboot facts --json` prints"))?;
+    let spec = with_fleet(cli, |fleet| Ok(fleet.node(node)?))?;
+    let parts = spec.parts();
+    let open: BTreeSet<_> = parts.iter().flat_map(|part| open_questions(part.as_ref(), &spec, &facts)).collect();
+    if !open.is_empty() {
+        eprintln!(
+            "{shown} does not answer {} questions of node {node}; what hangs on them waits or is shown as if to be done:",
+            open.len()
+        );
+        open.iter().for_each(|ask| eprintln!("  {}", serde_json::to_string(ask).unwrap_or_default()));
+    }
+    let source = format!("node {node} of the fleet");
+    let report =
+        Report::new(&spec, &source, env!("CARGO_PKG_VERSION")).with_plan(&spec, plan::plan(&spec, &parts, &facts));
+    if cli.json {
+        print_json(&serde_json::json!({ "hash": report.hash, "plan": report.plan }))?;
+    } else {
+        print!("{report}");
+    }
+    Ok(ExitCode::from(report.code()))
 }
 
 fn lock(cli: &Cli, upgrade: Option<&[String]>, dry_run: bool) -> Result<ExitCode> {

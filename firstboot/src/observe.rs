@@ -1,6 +1,5 @@
 //! Observing: every question that Parts have, asked until none is new.
 
-use crate::command;
 use crate::machine::Machine;
 use profiles::ask::Ask;
 use profiles::facts::Facts;
@@ -11,9 +10,6 @@ use std::collections::BTreeSet;
 
 /// How often answers may raise new questions. Chains are a few links long: a longer one never ends.
 const ROUNDS: usize = 32;
-/// At boot, and after an act, udev may still be at making links, assembling arrays and opening devices: what it is about
-/// to do would seem to be left to us. One that never gets done is waited for this long, once a pass at most.
-const SETTLE: [&str; 3] = ["udevadm", "settle", "--timeout=20"];
 
 /// What a machine answered, and where it did not.
 #[derive(Debug, Default)]
@@ -33,9 +29,6 @@ pub async fn observe<'a>(machine: &Machine, spec: &Spec, parts: impl IntoIterato
         let new: BTreeSet<Ask> = open.filter(|ask| !asked.contains(ask)).collect();
         if new.is_empty() {
             return seen;
-        }
-        if new.iter().any(|ask| matches!(ask, Ask::Probe(_))) {
-            command::run(&SETTLE.map(str::to_owned), command::ASK_LIMIT).await;
         }
         for ask in new {
             match machine.answer(&ask).await {

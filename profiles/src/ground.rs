@@ -3,6 +3,7 @@
 use crate::ask::{Answer, Ask, Probe};
 use crate::device::Device;
 use crate::facts::Facts;
+use crate::inventory::SETTLE;
 use crate::plan::Verdict;
 use crate::spec::Spec;
 
@@ -77,7 +78,11 @@ impl Spec {
 
     /// What `places` has to know: what is at each path, and, where there is nothing, what the Part that offers it sees.
     pub fn place_asks<'a>(&self, devices: impl IntoIterator<Item = &'a Device>, facts: &Facts) -> Vec<Ask> {
-        let mut asks = Vec::new();
+        // Until udev is done, what it is about to assemble and to open would seem to be left to us.
+        let mut asks = vec![Ask::run(&SETTLE)];
+        if !facts.knows(&asks[0]) {
+            return asks;
+        }
         for device in devices {
             let probes: Vec<Ask> = self.devices(device).into_iter().map(Ask::Probe).collect();
             let gone = |ask: &Ask| facts.answer(ask) == Some(&Answer::Probe(None));

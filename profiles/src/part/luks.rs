@@ -6,6 +6,8 @@
 //! ```
 //! The key itself is never read here: whether it fits is asked of cryptsetup.
 
+mod tools;
+
 use super::Part;
 use crate::act::{Act, Step, Verb};
 use crate::ask::{Ask, Probe};
@@ -20,16 +22,12 @@ use crate::size::Size;
 use crate::spec::Spec;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tools::{HEADER, TPMS, size};
 use uuid::Uuid;
 
 const CRYPTTAB: &str = "/etc/crypttab";
 /// What libblkid calls an encrypted device.
 const MEMBER: &str = "crypto_LUKS";
-/// What the header takes of a device: the usual size.
-const HEADER: u64 = 16 << 20;
-const SECTOR: u64 = 512;
-const TPMS: [&str; 2] = ["systemd-cryptenroll", "--tpm2-device=list"];
-
 /// A device that is encrypted with LUKS2.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -94,24 +92,6 @@ impl Luks {
         File::new(CRYPTTAB, format!("# Written by mimg from [[luks]].\n{lines}"))
     }
 
-    fn stat(&self) -> [&str; 4] {
-        ["stat", "--format=%F", "--", &self.key]
-    }
-
-    fn info(&self) -> [&str; 7] {
-        ["dmsetup", "info", "--columns", "--noheadings", "--options=uuid", "--", &self.name]
-    }
-
-    fn trial(&self, spec: &Spec) -> Vec<String> {
-        ["cryptsetup", "open", "--test-passphrase", "--key-file", &self.key, &self.below(spec)]
-            .map(str::to_owned)
-            .to_vec()
-    }
-
-    fn header(&self, spec: &Spec) -> Vec<String> {
-        ["cryptsetup", "luksDump", "--dump-json-metadata", &self.below(spec)].map(str::to_owned).to_vec()
-    }
-
     fn content(&self, spec: &Spec, probe: &Probe) -> Content {
         // The header's copy behind it may lag by one write.
         let uuid = probe.find(MEMBER).and_then(|found| found.uuid.as_ref()).and_then(|uuid| Uuid::parse_str(uuid).ok());
@@ -126,63 +106,6 @@ impl Luks {
     /// What is open under its name, as the device mapper calls it.
     fn mapping(&self, spec: &Spec) -> String {
         format!("CRYPT-LUKS2-{}-{}", self.uuid(spec).simple(), self.name)
-    }
-
-    fn fits(&self, spec: &Spec, facts: &Facts) -> Option<bool> {
-        match facts.ran(&words(&self.trial(spec)))?.rc {
-            0 => Some(true),
-            // No key slot opens with it.
-            2 => Some(false),
-            _ => None,
-        }
-    }
-
-    fn format(&self, spec: &Spec, why: &str) -> Step {
-        let (uuid, offset) = (self.draft(spec).to_string(), (HEADER / SECTOR).to_string());
-        let below = self.below(spec);
-        let argv = [
-            "cryptsetup",
-            "luksFormat",
-            "--batch-mode",
-            "--type",
-            "luks2",
-            "--offset",
-            &offset,
-            "--uuid",
-            &uuid,
-            "--key-file",
-            &self.key,
-            &below,
-        ];
-        Step::new(Act::run(&argv), why)
-    }
-
-    fn settle(&self, spec: &Spec) -> Step {
-        let (uuid, below) = (self.uuid(spec).to_string(), self.below(spec));
-        Step::new(Act::run(&["cryptsetup", "luksUUID", "--batch-mode", "--uuid", &uuid, &below]), "the key opens it")
-    }
-
-    fn enroll(&self, spec: &Spec) -> Step {
-        let (key, below) = (format!("--unlock-key-file={}", self.key), self.below(spec));
-        Step::new(
-            Act::run(&["systemd-cryptenroll", &key, "--tpm2-device=auto", &below]),
-            "the TPM does not open it yet",
-        )
-    }
-
-    /// The header has a token of the TPM.
-    fn is_enrolled(&self, spec: &Spec, facts: &Facts) -> Option<bool> {
-        #[derive(Deserialize)]
-        struct Header {
-            tokens: std::collections::BTreeMap<String, Token>,
-        }
-        #[derive(Deserialize)]
-        struct Token {
-            #[serde(rename = "type")]
-            kind: String,
-        }
-        let header: Header = serde_json::from_str(facts.said(&words(&self.header(spec)))?).ok()?;
-        Some(header.tokens.values().any(|token| token.kind == "systemd-tpm2"))
     }
 
     /// What is left once the device carries our UUID.
@@ -251,41 +174,6 @@ impl Luks {
         }
     }
 
-    /// What it is on has grown since it was opened.
-    fn resize(&self, spec: &Spec, facts: &Facts) -> Vec<Step> {
-        let bytes = |path: &str| facts.said(&size(path)).and_then(|said| said.parse::<u64>().ok());
-        let (Some(below), Some(open)) = (bytes(&self.below(spec)), bytes(&self.path())) else { return Vec::new() };
-        if below < open + HEADER + (1 << 20) {
-            return Vec::new();
-        }
-        let argv = ["cryptsetup", "resize", "--key-file", &self.key, &self.name];
-        vec![Step::new(Act::run(&argv), format!("{} has {below} bytes, and {open} of them in use", self.device))]
-    }
-
-    fn no_key(&self, facts: &Facts) -> Option<Verdict> {
-        let there = facts.said(&self.stat()).is_some_and(|kind| kind.starts_with("regular"));
-        (!there).then(|| {
-            let cure = "put it there, readable by root alone, or name another file in [[luks]]";
-            Verdict::refuse(format!("no file {}", self.key), format!("the key of luks {}", self.name), cure)
-        })
-    }
-
-    fn misfit(&self) -> Verdict {
-        Verdict::refuse(
-            format!("a key in {} that does not open {}", self.key, self.device),
-            format!("the key that luks {} was made with", self.name),
-            format!("put the right key into {}; see `cryptsetup luksDump` for the slots that it may be in", self.key),
-        )
-    }
-
-    fn no_tpm(&self, facts: &Facts) -> Option<Verdict> {
-        let there = facts.said(&TPMS).is_some_and(|said| said.contains("/dev/tpmrm"));
-        (!there).then(|| {
-            let wanted = format!("one that opens luks {} at boot", self.name);
-            Verdict::refuse("no TPM 2.0", wanted, "switch it on in the firmware's setup, or take tpm2 out of [[luks]]")
-        })
-    }
-
     /// All that is left for a device with nothing on it.
     fn create(&self, spec: &Spec, facts: &Facts, why: &str) -> Verdict {
         if let Some(refusal) = self.no_key(facts) {
@@ -306,14 +194,6 @@ impl Luks {
         steps.push(Step::new(Act::unit(&unit, Verb::Start), format!("{} is not open", self.path())));
         Verdict::Do(steps)
     }
-}
-
-fn size(path: &str) -> [&str; 3] {
-    ["blockdev", "--getsize64", path]
-}
-
-fn words(argv: &[String]) -> Vec<&str> {
-    argv.iter().map(String::as_str).collect()
 }
 
 impl Part for Luks {

@@ -7,6 +7,9 @@
 //! ```
 //! How far a resync has come, and that a member is lost, is told and never waited for.
 
+mod array;
+mod level;
+
 use super::Part;
 use crate::act::{Act, Step};
 use crate::ask::Ask;
@@ -19,9 +22,11 @@ use crate::plan::Verdict;
 use crate::problem::Finding;
 use crate::size::Size;
 use crate::spec::Spec;
+use array::Array;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+
+pub use level::Level;
 
 /// What an array's name on its members begins with, and the name of the machine that udev takes an array for its own by.
 const HOMEHOST: &str = "mimg";
@@ -45,71 +50,6 @@ pub struct Md {
     pub level: Level,
     /// Its members: all partitions that these names lead to. `absent` of a [[disk]] says how many are not there yet.
     pub devices: Vec<Device>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Level {
-    #[serde(rename = "0")]
-    Stripe,
-    #[serde(rename = "1")]
-    Mirror,
-    #[serde(rename = "5")]
-    Parity,
-    #[serde(rename = "6")]
-    TwoParities,
-    #[serde(rename = "10")]
-    StripedMirrors,
-}
-
-impl Level {
-    fn digits(self) -> &'static str {
-        match self {
-            Level::Stripe => "0",
-            Level::Mirror => "1",
-            Level::Parity => "5",
-            Level::TwoParities => "6",
-            Level::StripedMirrors => "10",
-        }
-    }
-
-    fn fewest(self) -> usize {
-        match self {
-            Level::Stripe | Level::Mirror | Level::StripedMirrors => 2,
-            Level::Parity => 3,
-            Level::TwoParities => 4,
-        }
-    }
-
-    /// How many of `members` may be lost, whichever they are.
-    fn spare(self, members: usize) -> usize {
-        match self {
-            Level::Stripe => 0,
-            Level::Mirror => members.saturating_sub(1),
-            Level::Parity | Level::StripedMirrors => 1,
-            Level::TwoParities => 2,
-        }
-    }
-
-    /// Bytes of an array of `members`, each with room for `component` bytes of data.
-    fn size(self, members: u64, component: u64) -> u64 {
-        match self {
-            Level::Stripe => component.saturating_mul(members),
-            Level::Mirror => component,
-            Level::Parity => component.saturating_mul(members.saturating_sub(1)),
-            Level::TwoParities => component.saturating_mul(members.saturating_sub(2)),
-            Level::StripedMirrors => component.saturating_mul(members) / 2,
-        }
-    }
-}
-
-/// An array that runs, as `mdadm --detail` tells of it.
-struct Array {
-    uuid: String,
-    level: String,
-    members: usize,
-    /// Members that work, those that are still being filled included.
-    working: usize,
-    state: String,
 }
 
 impl Md {
@@ -149,22 +89,7 @@ impl Md {
 
     fn array(&self, facts: &Facts) -> Option<Array> {
         let argv = self.detail();
-        let said = facts.said(&argv.iter().map(String::as_str).collect::<Vec<_>>())?;
-        let fields: BTreeMap<&str, &str> = said
-            .lines()
-            .filter_map(|line| line.split_once(" : "))
-            .map(|(key, value)| (key.trim(), value.trim()))
-            .collect();
-        let text = |key: &str| fields.get(key).copied().unwrap_or("").to_owned();
-        let number = |key: &str| fields.get(key).and_then(|value| value.parse().ok()).unwrap_or(0);
-        let state = text("State");
-        (state != "inactive").then(|| Array {
-            uuid: text("UUID").replace(':', ""),
-            level: text("Raid Level"),
-            members: number("Raid Devices"),
-            working: number("Working Devices"),
-            state,
-        })
+        Array::read(facts.said(&argv.iter().map(String::as_str).collect::<Vec<_>>())?)
     }
 
     fn is_member(&self, spec: &Spec, place: &Place) -> bool {

@@ -171,10 +171,21 @@ fn only_disks_that_match_are_in_a_step_and_only_where_exactly_the_number_matches
 
 #[test]
 fn what_was_finished_is_never_erased_whatever_is_plugged_in_or_out() {
-    let (spec, mut random) = (spec(SETTINGS), Random(4));
-    let whole = finish(&spec, exact());
-    let mut refused = 0;
-    for _ in 0..500 {
+    let whole = finish(&spec(SETTINGS), exact());
+    let mut random = Random(4);
+    let (mut refused, mut grown) = (0, 0);
+    // What people change in their settings, a raised generation apart.
+    let changes = [
+        ("", ""),
+        ("data", "store"),
+        ("\"50G\"", "\"60G\""),
+        ("64M", "32M"),
+        ("raid", "lvm"),
+        ("count = 3", "count = 4"),
+    ];
+    for round in 0..1200 {
+        let (old, new) = changes[round % changes.len()];
+        let spec = spec(&SETTINGS.replace(old, new));
         let mut machine = rebooted(&whole, &mut random);
         for _ in 0..random.below(3) {
             machine.disks.remove(random.below(machine.disks.len()));
@@ -185,13 +196,14 @@ fn what_was_finished_is_never_erased_whatever_is_plugged_in_or_out() {
         let machine = rebooted(&machine, &mut random);
         for line in lines(&spec, &machine) {
             match line.verdict {
+                Verdict::Do(steps) if steps.iter().all(|step| matches!(step.act, Act::Grow { .. })) => grown += 1,
                 Verdict::Do(_) => panic!("{line}"),
                 Verdict::Refuse(_) => refused += 1,
                 Verdict::Done | Verdict::Wait(_) => {}
             }
         }
     }
-    assert!(refused > 20, "{refused}");
+    assert!(refused > 20 && grown > 20, "{refused} {grown}");
 }
 
 #[test]

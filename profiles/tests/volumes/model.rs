@@ -130,7 +130,7 @@ impl Machine {
             Ask::Probe(path) if self.is_ours(path) => Answer::Probe(self.probe(path).cloned()),
             Ask::File(path) => Answer::File(self.files.get(path).cloned()),
             Ask::Unit(name) => Answer::Unit(self.unit(name)),
-            Ask::Run(argv) if !["lsblk", "find"].contains(&argv[0].as_str()) => self.command(&words(argv)),
+            Ask::Run(argv) if !["udevadm", "lsblk", "find"].contains(&argv[0].as_str()) => self.command(&words(argv)),
             other => self.base.answer(other),
         }
     }
