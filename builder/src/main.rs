@@ -490,7 +490,7 @@ fn fetch_packages(cli: &Cli, whose: &Whose) -> Result<ExitCode> {
 }
 
 fn show_difference(cli: &Cli, old: &Path, new: &Path) -> Result<ExitCode> {
-    let difference = diff::diff(&diff::Listing::read(old)?, &diff::Listing::read(new)?);
+    let difference = diff::diff(old, new, &|| cache(cli))?;
     if cli.json {
         print_json(&difference)?;
     } else {
