@@ -182,6 +182,7 @@ struct Ranges(Vec<Range<u64>>);
 impl Ranges {
     fn add(&mut self, range: Range<u64>) {
         match self.0.last_mut() {
+            _ if range.is_empty() => {}
             Some(last) if last.end == range.start => last.end = range.end,
             _ => self.0.push(range),
         }
