@@ -2,6 +2,7 @@
 //! this.
 
 use crate::image::window::Window;
+use crate::publish::superblock::Superblock;
 use anyhow::{Context, Result, bail, ensure};
 use ext4_view::{Ext4, Ext4Read, FileType};
 use hadris_fat::{FatDir, FatVolume};
@@ -62,7 +63,8 @@ impl<'a> Volume<'a> {
             return Ok(None);
         }
         disk.read_exact_at(&mut head, start).context("reading the image")?;
-        if head[1024 + 0x38..][..2] == [0x53, 0xef] {
+        // What it says of its size is looked at first: the reader makes room for as many groups as it is told.
+        if Superblock::read(&head[1024..], size).is_some() {
             let stretch = Stretch { disk: disk.try_clone().context("opening the image again")?, start, size };
             return Ok(Some(Volume::Ext4(Ext4::load(Box::new(stretch)).context("opening the ext4 file system")?)));
         }
