@@ -1,4 +1,4 @@
-//! The words of the command line. What each command does is in `main.rs` and the modules that it names.
+//! The words of the command line. What each command does is in `command/` beside `main.rs`, and in the modules that it names.
 
 use crate::completion::{self, Shell};
 use crate::publish::Format;

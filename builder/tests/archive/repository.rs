@@ -1,5 +1,6 @@
 //! Archives beside Debian's, as a profile names them: the key that it pins, and an image with a package of such a one.
 
+use crate::person::{err, fleet, is_bad_input, mimg, mimg_with, out, put};
 use crate::server::Server;
 use crate::signer::{DAY, SOUND, Shape, Signer, clear};
 use anyhow::{Context, Result, ensure};
@@ -12,46 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
 
-const MIMG: &str = env!("CARGO_BIN_EXE_mimg");
-
-/// A fleet with the profile "mine".
-fn fleet(profile: &str) -> TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    assert!(Command::new(MIMG).arg("init").arg(folder.path()).output().expect("running mimg").status.success());
-    put(folder.path(), "profiles/mine.toml", &format!("profiles = [\"base\"]\n{profile}"));
-    folder
-}
-
-fn put(folder: &Path, path: &str, content: &str) {
-    let path = folder.join(path);
-    fs::create_dir_all(path.parent().expect("a parent")).expect("making folders");
-    fs::write(path, content).expect("writing a file");
-}
-
-fn mimg(fleet: &TempDir, arguments: &[&str]) -> Output {
-    let mut command = Command::new(MIMG);
-    // Beside what other tests download: packages are fetched once for all of them.
-    command
-        .args(arguments)
-        .current_dir(fleet.path())
-        .env("MIMG_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("building"));
-    command.output().expect("running mimg")
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// `check` and `build` both say all of `parts`, and end with 2.
-fn is_bad_input(fleet: &TempDir, parts: &[&str]) {
-    for arguments in [&["check"][..], &["build", "--profile", "mine"], &["build", "--all"]] {
-        let output = mimg(fleet, arguments);
-        let said = err(&output);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
-        for part in parts {
-            assert!(said.contains(part), "{arguments:?}: {part:?} is missing in:\n{said}");
-        }
-    }
+/// With what other tests download beside it: packages are fetched once for all of them.
+fn build(fleet: &TempDir, arguments: &[&str]) -> Output {
+    mimg_with(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("building"), fleet.path(), arguments)
 }
 
 /// A repository with this key and fingerprint.
@@ -98,7 +62,7 @@ fn what_is_no_key_and_a_priority_out_of_range_are_refused() {
     let sound = Signer::sound();
     let priority = |number: &str| repository(&sound.armored(), &sound.fingerprint(), &format!("priority = {number}\n"));
     is_bad_input(&fleet(&priority("-1")), &["repository.own.priority: -1", "--> profiles/mine.toml:8:12", "1 to 1000"]);
-    let checked = mimg(&fleet(&priority("900")), &["check"]);
+    let checked = mimg(fleet(&priority("900")).path(), &["check"]);
     assert!(checked.status.success(), "{}", err(&checked));
 }
 
@@ -160,7 +124,7 @@ fn an_archive_signed_by_another_key_than_the_pinned_one_is_not_taken_from() -> R
     let (pinned, other) = (Signer::sound(), Signer::sound());
     let server = Server::of_files(archive(&[], &other));
     let fleet = fleet(&at(&server.url(""), &pinned.armored(), &pinned.fingerprint(), ""));
-    let output = mimg(&fleet, &["build", "--profile", "mine"]);
+    let output = build(&fleet, &["build", "--profile", "mine"]);
     let said = err(&output);
     ensure!(output.status.code() == Some(1), "{said}");
     for part in [&server.url(" stable"), &pinned.fingerprint(), &format!("{} is not pinned", other.fingerprint())] {
@@ -185,9 +149,9 @@ fn an_image_has_the_packages_of_a_repository_as_its_priority_wants_it() -> Resul
     let fleet = fleet(&priority("900"));
     put(fleet.path(), "overlays/mine/etc/issue", "ours\n");
     put(fleet.path(), "overlays/mine/usr/bin/dpkg-split", "#!/bin/sh\n");
-    let output = mimg(&fleet, &["build", "--profile", "mine", "--json"]);
+    let output = build(&fleet, &["build", "--profile", "mine", "--json"]);
     ensure!(output.status.success(), "{}", err(&output));
-    let manifest: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let manifest: serde_json::Value = serde_json::from_str(&out(&output))?;
     let member = |name: &str| {
         let packages = manifest["packages"].as_array().into_iter().flatten();
         packages.clone().find(|package| package["name"] == name).cloned().unwrap_or_default()

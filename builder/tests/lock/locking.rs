@@ -1,21 +1,8 @@
 //! Making a lock, and making it again.
 
-use crate::desk::{Desk, Suite, asking, has, specs, stable};
+use crate::desk::{Desk, Suite, TRIXIE, asking, has, specs, stable};
 use builder::lock::renew::Upgrade;
 use builder::lock::{Lock, Locked};
-
-const TRIXIE: Suite = Suite {
-    name: "trixie",
-    age: 30,
-    packages: &[
-        "bash; Essential: yes; Depends: libc",
-        "libc",
-        "htop; Depends: libc, curses | slang",
-        "curses",
-        "slang",
-        "jq",
-    ],
-};
 
 fn newer() -> Suite {
     Suite {

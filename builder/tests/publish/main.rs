@@ -4,5 +4,8 @@ mod differing;
 mod disk;
 mod forms;
 mod papers;
+#[path = "../person/mod.rs"]
+#[expect(dead_code, reason = "no fleet is needed to verify")]
+mod person;
 mod tools;
 mod verifying;
