@@ -89,9 +89,9 @@ fn mistakes_are_seen_where_they_are_made() {
     }
 }
 
-fn repository(uri: &str, fingerprint: &str) -> String {
+fn repository(name: &str, uri: &str, fingerprint: &str) -> String {
     format!(
-        "[[repository]]\nname = \"x\"\nsuite = \"x\"\ncomponents = [\"x\"]\nkey = \"x\"\nuri = \"{uri}\"\n\
+        "[[repository]]\nname = \"{name}\"\nsuite = \"x\"\ncomponents = [\"x\"]\nkey = \"x\"\nuri = \"{uri}\"\n\
          fingerprint = \"{fingerprint}\"\n"
     )
 }
@@ -171,6 +171,8 @@ const WORDS: &[&str] = &[
     "ftp://a",
     "HTTP://a",
     "http:",
+    "http://",
+    "http://a b",
     FINGERPRINT,
     "0123 4567 89AB CDEF 0123  4567 89AB CDEF 0123 4567",
     "0123456789abcdef0123456789abcdef0123456",
@@ -213,7 +215,8 @@ fn words() -> Vec<String> {
 /// The patterns are written beside the checks, not made from them: they are held together here.
 #[test]
 fn words_that_a_pattern_takes_are_those_that_the_check_takes() {
-    let repositories = [repository("http://x", "@"), repository("@", FINGERPRINT)];
+    let repositories =
+        [repository("x", "http://x", "@"), repository("x", "@", FINGERPRINT), repository("@", "http://x", FINGERPRINT)];
     let templates = TEMPLATES.iter().copied().chain(repositories.iter().map(String::as_str));
     let (mut taken, mut refused) = (0, 0);
     for template in templates {

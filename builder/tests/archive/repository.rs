@@ -66,6 +66,16 @@ fn what_is_no_key_and_a_priority_out_of_range_are_refused() {
     assert!(checked.status.success(), "{}", err(&checked));
 }
 
+#[test]
+fn a_priority_that_would_be_debians_on_the_machine_too_is_refused() {
+    let sound = Signer::sound();
+    let fleet = fleet(&repository(&sound.armored(), &sound.fingerprint(), "priority = 900\n"));
+    let root = fs::read_to_string(fleet.path().join("fleet.toml")).expect("fleet.toml");
+    put(fleet.path(), "fleet.toml", &(root + "[archive]\nnode-mirror = \"http://127.0.0.1:3142/debian\"\n"));
+    let same = "900, and Debian itself comes from the same host, http://127.0.0.1:3142/debian";
+    is_bad_input(&fleet, &["repository.own.priority", same, "--> profiles/mine.toml:8:12", "[archive] in fleet.toml"]);
+}
+
 /// A package for the archive: its control fields but for the sums, and its files.
 struct Packed {
     name: &'static str,
@@ -169,9 +179,44 @@ fn an_image_has_the_packages_of_a_repository_as_its_priority_wants_it() -> Resul
         let found = read(&image, path)?;
         ensure!(found == content, "{path} holds {found:?}");
     }
+    let policy = policy(fleet.path(), &image, "hello")?;
+    ensure!(policy.contains("Candidate: 0.1\n") && policy.contains("0.1 900\n"), "the machine's apt says: {policy}");
     let diversions = read(&image, "/var/lib/dpkg/diversions")?;
     ensure!(diversions.contains("/usr/bin/dpkg-split\n/usr/bin/dpkg-split.distrib\n:\n"), "{diversions}");
     Ok(())
+}
+
+/// What the host's apt says of a package, with the image's own key, source and preferences, and nothing else.
+fn policy(folder: &Path, image: &Path, package: &str) -> Result<String> {
+    let apt = folder.join("apt");
+    let place = apt.display().to_string();
+    for path in ["keyrings/own.asc", "sources.list.d/own.sources", "preferences.d/own.pref"] {
+        let content = read(image, &format!("/etc/apt/{path}"))?;
+        ensure!(!content.is_empty(), "the image has no /etc/apt/{path}");
+        // The one path that apt does not look for below its own folder.
+        put(&apt, &format!("etc/{path}"), &content.replace("/etc/apt/keyrings", &format!("{place}/etc/keyrings")));
+    }
+    put(&apt, "status", "");
+    for folder in ["lists/partial", "cache/archives/partial", "etc/apt.conf.d"] {
+        fs::create_dir_all(apt.join(folder))?;
+    }
+    put(
+        &apt,
+        "apt.conf",
+        &format!(
+            "Dir \"{place}\";\nDir::Etc \"{place}/etc\";\nDir::State::lists \"{place}/lists\";\n\
+             Dir::State::status \"{place}/status\";\nDir::Cache \"{place}/cache\";\nAPT::Architecture \"amd64\";\n\
+             APT::Architectures {{ \"amd64\"; }};\nAPT::Sandbox::User \"\";\nDebug::NoLocking \"true\";\n"
+        ),
+    );
+    let run = |program: &str, arguments: &[&str]| -> Result<String> {
+        let output = Command::new(program).args(arguments).env("APT_CONFIG", apt.join("apt.conf")).output()?;
+        let said = out(&output) + &err(&output);
+        ensure!(output.status.success() && !said.contains("W:"), "{program} {arguments:?}: {said}");
+        Ok(said)
+    };
+    run("apt-get", &["update"])?;
+    run("apt-cache", &["policy", package])
 }
 
 /// A file of the image's root, as debugfs reads it.
