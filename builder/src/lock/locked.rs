@@ -13,8 +13,8 @@ use crate::progress::Progress;
 use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp};
 use profiles::fleet;
+use profiles::part::repository::Repository;
 use profiles::problem::{Problem, Problems};
-use profiles::profile::Repository;
 use profiles::spec::Spec;
 use std::collections::BTreeSet;
 
