@@ -52,7 +52,7 @@ fn build_image(cli: &Cli, wish: &Build, subject: &Subject, folder: &Path) -> Res
             eprintln!("Not signed: there is no fleet with a key for that. `mimg secrets init` makes one.");
         }
         if wish.format.contains(&Format::Raw) {
-            let (what, raw) = (argument(subject), place.raw().display());
+            let (what, raw) = (argument(cli, subject), place.raw().display());
             eprintln!("Write it to a disk or stick, or try it first: mimg test {what} --image {raw}");
         }
         Ok(ExitCode::SUCCESS)
@@ -151,7 +151,9 @@ pub fn with_order<T>(
     then(Order { spec, locked: &locked, archive, overlays, out, cache: &cache, anew: false }).map_err(command::cured)
 }
 
-fn argument(subject: &Subject) -> String {
+/// What was built, in words that another command takes.
+fn argument(cli: &Cli, subject: &Subject) -> String {
     let kind = if subject.node.is_some() { "--node" } else { "--profile" };
-    format!("{kind} {}", subject.name())
+    let fleet = cli.fleet.iter().map(|folder| format!(" --fleet {}", folder.display())).collect::<String>();
+    format!("{kind} {}{fleet}", subject.name())
 }
