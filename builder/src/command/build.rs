@@ -4,6 +4,7 @@ use super::hand::{archive_of, cache, fleet_folder, overlays, with_fleet, with_so
 use super::print_json;
 use anyhow::{Context, Result};
 use builder::archive::cache::Cache;
+use builder::archive::opened::Opened;
 use builder::batch::{self, Batch, Verdict};
 use builder::build::{self, Order};
 use builder::cli::{Build, Cli, Subject};
@@ -41,7 +42,7 @@ fn build_image(cli: &Cli, wish: &Build, subject: &Subject, folder: &Path) -> Res
         let key = if wish.unsigned { None } else { signing_key(cli, wish.identity.as_deref())? };
         let publication = Publication { place: &place, formats: &wish.format, key: key.as_ref(), workers: workers() };
         sandbox::become_root()?;
-        let manifest = publish(cli, &spec, &archive, &publication, wish.no_cache)?;
+        let manifest = publish(cli, &spec, &archive, &mut Opened::default(), &publication, wish.no_cache)?;
         if cli.json {
             print_json(&manifest)?;
             return Ok(ExitCode::SUCCESS);
@@ -51,7 +52,7 @@ fn build_image(cli: &Cli, wish: &Build, subject: &Subject, folder: &Path) -> Res
             eprintln!("Not signed: there is no fleet with a key for that. `mimg secrets init` makes one.");
         }
         if wish.format.contains(&Format::Raw) {
-            let (what, raw) = (argument(subject), place.raw().display());
+            let (what, raw) = (argument(cli, subject), place.raw().display());
             eprintln!("Write it to a disk or stick, or try it first: mimg test {what} --image {raw}");
         }
         Ok(ExitCode::SUCCESS)
@@ -72,11 +73,12 @@ fn build_all(cli: &Cli, wish: &Build, folder: &Path) -> Result<ExitCode> {
     batch::check_folder(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?;
     let key = if wish.unsigned { None } else { signing_key(cli, wish.identity.as_deref())? };
     sandbox::become_root()?;
+    let mut opened = Opened::default();
     let build = |spec: &Spec, out: &Path| {
         let place = Place::new(out);
         Publication::check(&place, &wish.format)?;
         let publication = Publication { place: &place, formats: &wish.format, key: key.as_ref(), workers: workers() };
-        publish(cli, spec, &archive, &publication, wish.no_cache).map(drop)
+        publish(cli, spec, &archive, &mut opened, &publication, wish.no_cache).map(drop)
     };
     let outcomes = batch.run(folder, build, |line| eprintln!("{line}"));
     if cli.json {
@@ -102,9 +104,16 @@ fn signing_key(cli: &Cli, identity: Option<&Path>) -> Result<Option<SigningKey>>
 }
 
 /// Builds the image, and makes of it what is to leave the house; nothing, where that was done before of the same.
-fn publish(cli: &Cli, spec: &Spec, archive: &Archive, publication: &Publication, anew: bool) -> Result<Manifest> {
+fn publish(
+    cli: &Cli,
+    spec: &Spec,
+    archive: &Archive,
+    opened: &mut Opened,
+    publication: &Publication,
+    anew: bool,
+) -> Result<Manifest> {
     let (progress, cache) = (Progress::to_stderr(), cache(cli)?);
-    with_order(cli, spec, archive, |order| {
+    with_order(cli, spec, archive, opened, |order| {
         let order = Order { anew, ..order };
         let key = receipt::key(&order, &publication.what())?;
         if let Some(manifest) = Receipt::find(&cache, &key).filter(|_| !anew) {
@@ -126,16 +135,25 @@ fn publish(cli: &Cli, spec: &Spec, archive: &Archive, publication: &Publication,
 }
 
 /// What is to be built, its packages locked; where to is the caller's to say.
-pub fn with_order<T>(cli: &Cli, spec: &Spec, archive: &Archive, then: impl FnOnce(Order) -> Result<T>) -> Result<T> {
+pub fn with_order<T>(
+    cli: &Cli,
+    spec: &Spec,
+    archive: &Archive,
+    opened: &mut Opened,
+    then: impl FnOnce(Order) -> Result<T>,
+) -> Result<T> {
     let (overlays, cache, progress) = (overlays(cli), cache(cli)?, Progress::to_stderr());
     room::check_kind(&cache)?;
     let debs = Cache::open(&cache.join("debs"))?;
-    let locked = command::locked(fleet_folder(cli).as_deref(), spec, archive, !cli.offline, &debs, &progress)?;
+    let folder = fleet_folder(cli);
+    let locked = command::locked(folder.as_deref(), spec, archive, !cli.offline, opened, &debs, &progress)?;
     let (overlays, out) = (overlays.as_deref(), Path::new(""));
     then(Order { spec, locked: &locked, archive, overlays, out, cache: &cache, anew: false }).map_err(command::cured)
 }
 
-fn argument(subject: &Subject) -> String {
+/// What was built, in words that another command takes.
+fn argument(cli: &Cli, subject: &Subject) -> String {
     let kind = if subject.node.is_some() { "--node" } else { "--profile" };
-    format!("{kind} {}", subject.name())
+    let fleet = cli.fleet.iter().map(|folder| format!(" --fleet {}", folder.display())).collect::<String>();
+    format!("{kind} {}{fleet}", subject.name())
 }

@@ -4,6 +4,7 @@ use super::build::with_order;
 use super::hand::{cache, fleet_folder, with_sound_spec, with_spec};
 use super::print_json;
 use anyhow::Result;
+use builder::archive::opened::Opened;
 use builder::build::{Order, build};
 use builder::cli::{Cli, Subject};
 use builder::image::fat;
@@ -89,7 +90,10 @@ pub fn test(cli: &Cli, subject: &Subject, image: Option<&Path>) -> Result<ExitCo
         sandbox::become_root()?;
         let work = Work::in_cache(&cache(cli)?)?;
         let image = work.path().join("image");
-        with_order(cli, &spec, &archive, |order| build(&Order { out: &image, ..order }, &Progress::to_stderr()))?;
+        let opened = &mut Opened::default();
+        with_order(cli, &spec, &archive, opened, |order| {
+            build(&Order { out: &image, ..order }, &Progress::to_stderr())
+        })?;
         try_out(cli, &image)
     })
 }

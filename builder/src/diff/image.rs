@@ -13,6 +13,8 @@ use std::path::Path;
 const BOOT_CODE: u64 = 440;
 /// dpkg's own list of what is installed.
 const STATUS: &[u8] = b"/var/lib/dpkg/status";
+/// No such list comes near this many bytes.
+const LARGEST: u64 = 64 << 20;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -41,7 +43,10 @@ pub fn packages(disk: &Disk, path: &Path) -> Result<Listing> {
         let Some(volume) = disk.volume(partition).with_context(reading)? else { continue };
         if volume.has(STATUS).with_context(reading)? {
             let mut status = Vec::new();
-            volume.file(STATUS).and_then(|mut file| Ok(file.read_to_end(&mut status)?)).with_context(reading)?;
+            volume
+                .file(STATUS)
+                .and_then(|file| Ok(file.take(LARGEST).read_to_end(&mut status)?))
+                .with_context(reading)?;
             return Listing::of_status(&String::from_utf8_lossy(&status)).with_context(reading);
         }
     }

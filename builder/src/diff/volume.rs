@@ -3,8 +3,8 @@
 
 use crate::image::window::Window;
 use crate::publish::superblock::Superblock;
-use anyhow::{Context, Result, bail, ensure};
-use ext4_view::{Ext4, Ext4Read, FileType};
+use anyhow::{Context, Result, ensure};
+use ext4_view::{Ext4, Ext4Error, Ext4Read, FileType};
 use hadris_fat::{FatDir, FatVolume};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -13,8 +13,9 @@ use std::fs::File;
 use std::io::{Cursor, Read};
 use std::os::unix::fs::FileExt;
 
-/// A damaged file system may lead in a circle.
+/// No path of a system is longer, or leads through more folders.
 const LONGEST_PATH: usize = 4096;
+const DEEPEST: usize = 128;
 
 /// What is at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -50,7 +51,13 @@ pub struct Entry {
 pub type Entries = BTreeMap<Vec<u8>, Entry>;
 
 /// A file system, open for reading.
-pub enum Volume<'a> {
+pub struct Volume<'a> {
+    reader: Reader<'a>,
+    /// It has room for so many folders at most: a damaged one leads in a circle.
+    folders: u64,
+}
+
+enum Reader<'a> {
     Ext4(Ext4),
     Fat(Box<FatVolume<Window<'a>>>),
 }
@@ -64,49 +71,57 @@ impl<'a> Volume<'a> {
         }
         disk.read_exact_at(&mut head, start).context("reading the image")?;
         // What it says of its size is looked at first: the reader makes room for as many groups as it is told.
-        if Superblock::read(&head[1024..], size).is_some() {
+        if let Some(superblock) = Superblock::read(&head[1024..], size) {
             let stretch = Stretch { disk: disk.try_clone().context("opening the image again")?, start, size };
-            return Ok(Some(Volume::Ext4(Ext4::load(Box::new(stretch)).context("opening the ext4 file system")?)));
+            let ext4 = Ext4::load(Box::new(stretch)).context("opening the ext4 file system")?;
+            return Ok(Some(Volume { reader: Reader::Ext4(ext4), folders: superblock.inodes }));
         }
         let is_fat = head[510..512] == [0x55, 0xaa] && (head[54..57] == *b"FAT" || head[82..85] == *b"FAT");
         if !is_fat {
             return Ok(None);
         }
         let volume = FatVolume::open(Window::new(disk, start, size)).context("opening the FAT volume")?;
-        Ok(Some(Volume::Fat(Box::new(volume))))
+        Ok(Some(Volume { reader: Reader::Fat(Box::new(volume)), folders: size / 512 }))
     }
 
     /// All that is in it, its root too.
     pub fn entries(&self) -> Result<Entries> {
-        let mut entries = Entries::new();
-        match self {
-            Volume::Ext4(ext4) => {
+        let mut list = List { entries: Entries::new(), folders: self.folders };
+        match &self.reader {
+            Reader::Ext4(ext4) => {
                 let root = ext4.symlink_metadata("/").context("reading the root folder")?;
-                entries.insert(b"/".to_vec(), entry(&root, None));
+                list.entries.insert(b"/".to_vec(), entry(&root, None));
                 let mut ahead = vec![b"/".to_vec()];
                 while let Some(folder) = ahead.pop() {
-                    list_ext4(ext4, &folder, &mut entries, &mut ahead)
-                        .with_context(|| format!("reading {}", shown(&folder)))?;
+                    list.ext4(ext4, &folder, &mut ahead).with_context(|| format!("reading {}", shown(&folder)))?;
                 }
             }
-            Volume::Fat(fat) => list_fat(fat, &fat.root_dir(), "", &mut entries)?,
+            Reader::Fat(fat) => list.fat(fat, &fat.root_dir(), "")?,
         }
-        Ok(entries)
+        Ok(list.entries)
     }
 
-    /// Is there anything at this path?
+    /// Is there a file at this path, to which folders and no links lead?
     pub fn has(&self, path: &[u8]) -> Result<bool> {
-        match self {
-            Volume::Ext4(ext4) => Ok(ext4.exists(path)?),
-            Volume::Fat(_) => Ok(self.entries()?.contains_key(path)),
+        let Reader::Ext4(ext4) = &self.reader else { return Ok(self.entries()?.contains_key(path)) };
+        let ends = path.iter().enumerate().skip(1).filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
+        for end in ends.chain([path.len()]) {
+            let found = match ext4.symlink_metadata(&path[..end]) {
+                Err(Ext4Error::NotFound) => return Ok(false),
+                found => found?,
+            };
+            if end < path.len() && !found.is_dir() {
+                return Ok(false);
+            }
         }
+        Ok(true)
     }
 
     /// The content of the file at `path`, one of `entries`.
     pub fn file(&self, path: &[u8]) -> Result<Box<dyn Read + '_>> {
-        Ok(match self {
-            Volume::Ext4(ext4) => Box::new(ext4.open(path)?),
-            Volume::Fat(fat) => {
+        Ok(match &self.reader {
+            Reader::Ext4(ext4) => Box::new(ext4.open(path)?),
+            Reader::Fat(fat) => {
                 let path = std::str::from_utf8(path).context("its name is not UTF-8")?;
                 Box::new(Cursor::new(fat.open_file_path(path)?.read_to_vec()?))
             }
@@ -114,22 +129,62 @@ impl<'a> Volume<'a> {
     }
 }
 
-fn list_ext4(ext4: &Ext4, folder: &[u8], entries: &mut Entries, ahead: &mut Vec<Vec<u8>>) -> Result<()> {
-    for found in ext4.read_dir(folder)? {
-        let found = found?;
-        if [&b"."[..], b".."].contains(&found.file_name().as_ref()) {
-            continue;
+/// What was found so far, and how many folders there may still be.
+struct List {
+    entries: Entries,
+    folders: u64,
+}
+
+impl List {
+    /// Takes in what is at a path, unless that cannot be.
+    fn take(&mut self, path: Vec<u8>, entry: Entry) -> Result<()> {
+        let deep = path.len() >= LONGEST_PATH || path.iter().filter(|byte| **byte == b'/').count() > DEEPEST;
+        if entry.kind == Kind::Folder {
+            ensure!(!deep && self.folders > 0, "folders lie in one another without an end: the file system is damaged");
+            self.folders -= 1;
         }
-        let path = found.path().as_ref().to_vec();
-        ensure!(path.len() < LONGEST_PATH, "a path is longer than {LONGEST_PATH} bytes: the file system is damaged");
-        let metadata = found.metadata()?;
-        let target = if metadata.is_symlink() { Some(shown(ext4.read_link(path.as_slice())?.as_ref())) } else { None };
-        if metadata.is_dir() {
-            ahead.push(path.clone());
-        }
-        entries.insert(path, entry(&metadata, target));
+        self.entries.insert(path, entry);
+        Ok(())
     }
-    Ok(())
+
+    fn ext4(&mut self, ext4: &Ext4, folder: &[u8], ahead: &mut Vec<Vec<u8>>) -> Result<()> {
+        for found in ext4.read_dir(folder)? {
+            let found = found?;
+            if [&b"."[..], b".."].contains(&found.file_name().as_ref()) {
+                continue;
+            }
+            let (path, metadata) = (found.path().as_ref().to_vec(), found.metadata()?);
+            // The reader makes room for as long a target as the file system tells.
+            let too_long = metadata.is_symlink() && metadata.len() >= LONGEST_PATH as u64;
+            ensure!(!too_long, "{} is a link of {} bytes: the file system is damaged", shown(&path), metadata.len());
+            let target =
+                if metadata.is_symlink() { Some(shown(ext4.read_link(path.as_slice())?.as_ref())) } else { None };
+            if metadata.is_dir() {
+                ahead.push(path.clone());
+            }
+            self.take(path, entry(&metadata, target))?;
+        }
+        Ok(())
+    }
+
+    fn fat(&mut self, fat: &FatVolume<Window>, folder: &FatDir<Window>, at: &str) -> Result<()> {
+        for found in folder.entries() {
+            let found = found.with_context(|| format!("reading {at}/"))?;
+            let Some(found) = found.as_entry() else { continue };
+            let name = found.name();
+            if name == "." || name == ".." {
+                continue;
+            }
+            let path = format!("{at}/{name}");
+            let kind = if found.is_directory() { Kind::Folder } else { Kind::File };
+            let size = if kind == Kind::File { found.len() } else { 0 };
+            self.take(path.clone().into_bytes(), Entry { kind, size, mode: None, owner: None, target: None })?;
+            if kind == Kind::Folder {
+                self.fat(fat, &fat.open_dir_entry(found)?, &path)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn entry(metadata: &ext4_view::Metadata, target: Option<String>) -> Entry {
@@ -148,28 +203,6 @@ fn entry(metadata: &ext4_view::Metadata, target: Option<String>) -> Entry {
         owner: Some(format!("{}:{}", metadata.uid(), metadata.gid())),
         target,
     }
-}
-
-fn list_fat(fat: &FatVolume<Window>, folder: &FatDir<Window>, at: &str, entries: &mut Entries) -> Result<()> {
-    for found in folder.entries() {
-        let found = found.with_context(|| format!("reading {at}/"))?;
-        let Some(found) = found.as_entry() else { continue };
-        let name = found.name();
-        if name == "." || name == ".." {
-            continue;
-        }
-        let path = format!("{at}/{name}");
-        if path.len() >= LONGEST_PATH || path.matches('/').count() > 64 {
-            bail!("folders lie too deep in one another: the FAT volume is damaged");
-        }
-        let kind = if found.is_directory() { Kind::Folder } else { Kind::File };
-        let size = if kind == Kind::File { found.len() } else { 0 };
-        entries.insert(path.clone().into_bytes(), Entry { kind, size, mode: None, owner: None, target: None });
-        if kind == Kind::Folder {
-            list_fat(fat, &fat.open_dir_entry(found)?, &path, entries)?;
-        }
-    }
-    Ok(())
 }
 
 /// A path for people: what is no text, or would move a terminal's cursor, is written as an escape.

@@ -20,7 +20,11 @@ pub struct Superblock {
     pub blocks: u64,
     pub per_group: u64,
     pub descriptor: u64,
+    pub inodes: u64,
 }
+
+/// No inode takes fewer bytes.
+const LEAST_INODE: u64 = 128;
 
 impl Superblock {
     /// Of the 1024 bytes at byte 1024 of a volume of `size` bytes; `None` if it is no ext4, or one that is not understood.
@@ -36,8 +40,10 @@ impl Superblock {
             blocks: u32_at(head, 0x4) | u32_at(head, 0x150) << 32,
             per_group: u32_at(head, 0x20),
             descriptor: if wide { u16_at(head, 0xfe) } else { 32 },
+            inodes: u32_at(head, 0),
         };
         let fits = ext4.blocks.checked_mul(ext4.block).is_some_and(|bytes| bytes <= size);
+        let fits = fits && ext4.inodes * LEAST_INODE <= size;
         let sane = fits && (LEAST_PER_GROUP..=ext4.block * 8).contains(&ext4.per_group) && ext4.first <= 1;
         let sane = sane && ext4.blocks > ext4.first && [32, 64].contains(&ext4.descriptor);
         (known && sane).then_some(ext4)

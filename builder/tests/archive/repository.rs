@@ -144,6 +144,20 @@ fn an_archive_signed_by_another_key_than_the_pinned_one_is_not_taken_from() -> R
     Ok(())
 }
 
+#[test]
+fn an_archive_is_opened_once_for_all_images_of_a_fleet() -> Result<()> {
+    let signer = Signer::sound();
+    let server = Server::of_files(archive(&[], &signer));
+    let asks = "packages = [\"that-nobody-has\"]\n".to_owned();
+    let fleet = fleet(&(asks + &at(&server.url(""), &signer.armored(), &signer.fingerprint(), "")));
+    let output = build(&fleet, &["build", "--all"]);
+    let said = err(&output);
+    ensure!(output.status.code() == Some(1) && said.matches("that-nobody-has").count() >= 2, "{said}");
+    let asked = server.requests().iter().filter(|request| request.path.ends_with("/InRelease")).count();
+    ensure!(asked == 1, "its Release was asked for {asked} times: {said}");
+    Ok(())
+}
+
 /// The whole way once: a package that only the repository has, one that Debian has in a newer version, and an overlay that
 /// replaces a file of Debian's.
 #[test]

@@ -14,7 +14,7 @@ use uuid::Uuid;
 const START: u64 = 1 << 20;
 const SIZE: u64 = 1 << 20;
 /// What is read of all files together: a damaged one may claim to be as large as can be.
-const ENOUGH: u64 = 8 << 20;
+const ENOUGH: u64 = 1 << 20;
 
 thread_local! {
     /// A disk with one partition, and how many bytes of that are written: filled again for each run.
