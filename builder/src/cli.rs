@@ -1,4 +1,4 @@
-//! The words of the command line. What each command does is in `main.rs` and the modules that it names.
+//! The words of the command line. What each command does is in `command/` beside `main.rs`, and in the modules that it names.
 
 use crate::completion::{self, Shell};
 use crate::publish::Format;
@@ -82,9 +82,12 @@ pub enum Command {
         #[command(flatten)]
         whose: Whose,
     },
-    /// Show what differs between two locks, or between the manifests of two images.
+    /// Show what differs between two locks, two images, or the manifests of two images.
+    ///
+    /// Of images it reads the file systems: packages, files with their content, size, mode and owner, and partitions. Of
+    /// times and extended attributes it says only that something differs.
     Diff {
-        /// mimg.lock, or IMAGE.manifest.json.
+        /// mimg.lock, IMAGE.manifest.json, or an image: raw, .zst or .qcow2.
         old: PathBuf,
         new: PathBuf,
     },

@@ -1,25 +1,11 @@
 //! The command line as a person meets it: what is said, where, and with which exit code. No network, no build.
 
+#[expect(dead_code, reason = "these fleets are made by hand")]
+mod person;
+
+use person::{err, mimg, out};
 use std::path::Path;
-use std::process::{Command, Output};
-
-fn mimg(folder: &Path, arguments: &[&str]) -> Output {
-    let cache = folder.join("cache");
-    Command::new(env!("CARGO_BIN_EXE_mimg"))
-        .args(arguments)
-        .current_dir(folder)
-        .env("MIMG_CACHE", &cache)
-        .output()
-        .expect("running mimg")
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
+use std::process::Command;
 
 #[test]
 fn a_new_fleet_is_started_checked_and_shown() {

@@ -290,6 +290,7 @@ impl Part for Survey {
 
     fn asks(&self, _: &Spec, facts: &Facts) -> Vec<Ask> {
         let mut asks = asks(facts);
+        asks.push(Ask::Consent);
         for drive in drives(facts).and_then(Result::ok).unwrap_or_default() {
             asks.extend(drive.partitions.iter().cloned().map(Ask::Probe));
             asks.extend([Ask::Gpt(drive.path.clone()), Ask::Probe(drive.path)]);

@@ -3,7 +3,9 @@
 use crate::model::{BLANK, Disk, Machine, found};
 use crate::{finish, is_done, lines, seen, spec, step};
 use profiles::act::Act;
-use profiles::plan::Verdict;
+use profiles::facts::Facts;
+use profiles::inventory::Survey;
+use profiles::plan::{Verdict, open_questions};
 use std::collections::BTreeSet;
 
 const GIB: u64 = 1 << 30;
@@ -223,4 +225,28 @@ fn the_harm_of_a_plan_does_not_depend_on_names_and_only_shrinks() {
         before = after;
     }
     assert!(before.is_empty() && is_done(&next, &machine));
+}
+
+#[test]
+fn a_recording_without_a_spec_has_all_that_disks_are_planned_from() {
+    let (spec, bare) = (spec(SETTINGS), spec(""));
+    let mut random = Random(6);
+    for _ in 0..50 {
+        let mut machine = exact();
+        for _ in 0..random.below(10) {
+            step(&spec, &mut machine);
+        }
+        let mut recorded = Facts::default();
+        loop {
+            let open = open_questions(&Survey, &bare, &recorded);
+            if open.is_empty() {
+                break;
+            }
+            open.into_iter().for_each(|ask| recorded.note(ask.clone(), machine.answer(&ask)));
+        }
+        for part in spec.parts().iter().filter(|part| part.name().starts_with("disk ")) {
+            assert_eq!(open_questions(part.as_ref(), &spec, &recorded), [], "{}", part.name());
+            assert_eq!(part.plan(&spec, &recorded), part.plan(&spec, &machine.facts(&spec)));
+        }
+    }
 }

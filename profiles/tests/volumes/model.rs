@@ -199,7 +199,6 @@ impl Machine {
     fn uuid(&self, path: &str, kind: &str) -> Option<&str> {
         self.probe(path)?.find(kind)?.uuid.as_deref()
     }
-
 }
 
 impl Vg {
@@ -222,4 +221,3 @@ fn bytes(argv: &[&str]) -> u64 {
     assert!(bytes.is_multiple_of(EXTENT), "LVM would round {bytes} up by itself");
     bytes
 }
-

@@ -132,4 +132,3 @@ pub(super) fn size(path: &str) -> [&str; 3] {
 fn words(argv: &[String]) -> Vec<&str> {
     argv.iter().map(String::as_str).collect()
 }
-
