@@ -249,7 +249,7 @@ mod tests {
         );
         assert_eq!(
             findings(&[("md:x", &["luks:y"]), ("luks:y", &["md:x"])]),
-            ["md:x, which stands on luks y itself (md x on luks y); devices that end at a disk; name another device"]
+            ["luks:y, which stands on md x itself (luks y on md x); devices that end at a disk; name another device"]
         );
         assert_eq!(findings(&[("md:x", &["md:x"])]).len(), 1);
     }
