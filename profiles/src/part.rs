@@ -113,6 +113,9 @@ pub(crate) fn all(spec: &Spec) -> Vec<Box<dyn Part + '_>> {
     parts
 }
 
+/// Why the file of something is written that is there already, while its file is not: the root file system is a new one.
+const ADOPTED: &str = "it was made for this node before: adopted with all that is on it";
+
 /// The wanted files that are not on the machine as they should be: text, mode or owner differ, or they are missing.
 fn differing(wanted: &[File], facts: &Facts) -> Vec<File> {
     wanted.iter().filter(|file| facts.file(&file.path) != Some(file)).cloned().collect()

@@ -199,17 +199,25 @@ impl Filesystem {
         (device > own.saturating_add(SLACK)).then_some(Step::new(Act::Run(self.format.grow(&path, mount)?), why))
     }
 
-    /// Steps for the unit's file; with the rest of what a new unit needs.
-    fn plan_file(&self, spec: &Spec, facts: &Facts) -> Vec<Step> {
-        let (Some(unit), Some(file)) = (self.unit(spec), self.file(spec)) else { return Vec::new() };
-        let files = super::differing(&[file], facts);
-        let mut steps: Vec<Step> =
-            files.into_iter().map(|file| Step::new(Act::Put(file), "its text is not the Spec's")).collect();
-        if !steps.is_empty() {
-            steps.push(Step::new(Act::unit(&unit, Verb::Reload), "its file changed"));
-            steps.extend(super::unit::to_come(&unit, facts));
-        }
-        steps
+    /// The unit's file, where it is not as it should be; `missing` is the reason where it is not there at all.
+    fn put(&self, spec: &Spec, facts: &Facts, missing: &str) -> Option<Step> {
+        let file = super::differing(&[self.file(spec)?], facts).pop()?;
+        let why = if facts.file(&file.path).is_some() { "its text is not the Spec's" } else { missing };
+        Some(Step::new(Act::Put(file), why))
+    }
+
+    /// What follows once the unit's file is there.
+    fn mount(&self, spec: &Spec, facts: &Facts) -> Vec<Step> {
+        let Some(unit) = self.unit(spec) else { return Vec::new() };
+        let reload = Step::new(Act::unit(&unit, Verb::Reload), "its file changed");
+        [reload].into_iter().chain(super::unit::to_come(&unit, facts)).collect()
+    }
+
+    /// All that is left where the file system has yet to be made. The unit's file comes first: from then on, a file system
+    /// of ours without one is known as one that outlived its root file system.
+    fn plan_making(&self, spec: &Spec, facts: &Facts, making: Vec<Step>) -> Verdict {
+        let put = self.put(spec, facts, "so that it is there at every boot");
+        Verdict::Do(put.into_iter().chain(making).chain(self.mount(spec, facts)).collect())
     }
 
     /// What is left once the device carries our UUID.
@@ -218,9 +226,8 @@ impl Filesystem {
         if let Some(refusal) = self.displaced(spec, facts) {
             return refusal;
         }
-        let steps = self.plan_file(spec, facts);
-        if !steps.is_empty() {
-            return Verdict::Do(steps);
+        if let Some(put) = self.put(spec, facts, super::ADOPTED) {
+            return Verdict::Do([put].into_iter().chain(self.mount(spec, facts)).collect());
         }
         match super::unit::plan(&unit, true, true, true, facts) {
             Verdict::Done => Verdict::from_steps(self.growth(spec, facts).into_iter().collect()),
@@ -331,7 +338,7 @@ impl Part for Volume<'_> {
             _ => Ok(own.make(spec)),
         };
         match making {
-            Ok(steps) => Verdict::Do(steps.into_iter().chain(own.plan_file(spec, facts)).collect()),
+            Ok(steps) => own.plan_making(spec, facts, steps),
             Err(wait) => wait,
         }
     }

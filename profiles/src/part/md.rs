@@ -329,7 +329,9 @@ impl Part for Md {
             None => self.stopped(spec, &members, facts),
         };
         let file = super::differing(&[self.file(spec)], facts);
-        let put = file.into_iter().map(|file| Step::new(Act::Put(file), "so that it is assembled at every boot"));
+        let there = members.iter().any(|place| self.is_member(spec, place));
+        let why = if there { super::ADOPTED } else { "so that it is assembled at every boot" };
+        let put = file.into_iter().map(|file| Step::new(Act::Put(file), why));
         super::before(put.collect(), verdict)
     }
 

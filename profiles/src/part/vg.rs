@@ -201,6 +201,16 @@ impl Vg {
         self.strangers(&places, &pvs).unwrap_or_else(|| Verdict::from_steps(self.extend(spec, &places, &pvs)))
     }
 
+    /// The file of that unit. It comes first: from then on, a group of ours without one is known as one that outlived its
+    /// root file system.
+    fn put(&self, spec: &Spec, facts: &Facts) -> Vec<Step> {
+        let missing = facts.file(&self.file(spec).path).is_none();
+        let adopted = missing && matches!(Group::of(self, spec, facts), Group::There(_));
+        let why = if adopted { super::ADOPTED } else { "so that it is activated at every boot" };
+        let files = super::differing(&[self.file(spec)], facts);
+        files.into_iter().map(|file| Step::new(Act::Put(file), why)).collect()
+    }
+
     /// The unit that activates it at every boot. In this one, volumes are activated one by one as they are made or found;
     /// while the unit is at it they are left to it.
     fn plan_unit(&self, spec: &Spec, facts: &Facts) -> Verdict {
@@ -208,11 +218,8 @@ impl Vg {
         let Some(unit) = facts.unit(&name) else {
             return Verdict::Wait(format!("systemd does not answer about {name}; see `firstboot facts`"));
         };
-        let mut steps: Vec<Step> = super::differing(&[self.file(spec)], facts)
-            .into_iter()
-            .map(|file| Step::new(Act::Put(file), "so that it is activated at every boot"))
-            .collect();
-        if !steps.is_empty() || unit.stale || unit.load == "not-found" {
+        let mut steps = Vec::new();
+        if unit.stale || unit.load == "not-found" || !super::differing(&[self.file(spec)], facts).is_empty() {
             steps.push(Step::new(Act::unit(&name, Verb::Reload), "its file is newer than what systemd read"));
         }
         if ["disabled", ""].contains(&unit.file.as_str()) {
@@ -287,10 +294,11 @@ impl Part for Vg {
         if let Some(wait) = super::of_nobody(spec) {
             return wait;
         }
-        match (self.plan_group(spec, facts), self.plan_unit(spec, facts)) {
+        let rest = match (self.plan_group(spec, facts), self.plan_unit(spec, facts)) {
             (Verdict::Done, unit) => unit,
             (Verdict::Do(steps), Verdict::Do(unit)) => Verdict::Do(steps.into_iter().chain(unit).collect()),
             (group, _) => group,
-        }
+        };
+        super::before(self.put(spec, facts), rest)
     }
 }

@@ -66,6 +66,21 @@ fn the_files_that_bring_it_up_at_boot() {
     insta::assert_snapshot!(shown.join("\n"));
 }
 
+/// The image was written again, or to another disk: nothing of the settings is in the new root file system.
+#[test]
+fn a_new_system_adopts_what_its_node_made_before_and_says_so() {
+    let spec = spec(PAIR);
+    let mut machine = finish(&spec, pair());
+    let before = machine.probe("/dev/main/data").cloned();
+    machine.files.clear();
+    machine.services.clear();
+    machine.reboot();
+    insta::assert_snapshot!(seen(&spec, &machine));
+    let machine = finish(&spec, machine);
+    assert!(is_done(&spec, &machine), "{}", seen(&spec, &machine));
+    assert_eq!(machine.probe("/dev/main/data").cloned(), before);
+}
+
 #[test]
 fn what_was_only_half_done_goes_on_from_there() {
     let (nuc_spec, pair_spec) = (spec(NUC), spec(PAIR));
@@ -93,7 +108,7 @@ fn what_was_only_half_done_goes_on_from_there() {
         ("half a file system", line(&nuc_spec, &half(&nuc_spec, nuc(), "mkfs.ext4"), "filesystem data")),
         ("a whole one without its name", line(&nuc_spec, &until(&nuc_spec, nuc(), "mkfs.xfs"), "filesystem db")),
         (
-            "a unit that was not read",
+            "a unit's file, and no file system yet",
             line(&nuc_spec, &until(&nuc_spec, nuc(), "put /etc/systemd/system/srv.mount"), "filesystem data")
         ),
         (

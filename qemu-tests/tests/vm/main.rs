@@ -10,4 +10,5 @@ mod secure_boot;
 mod seed;
 mod several;
 mod volumes;
+mod volumes_cut;
 mod waiting_unit;

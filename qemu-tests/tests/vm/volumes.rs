@@ -1,11 +1,14 @@
-//! Two disks of which an array, a group, volumes and file systems are made; a third that nobody named stays as it is.
+//! Two disks of which an array, a group, volumes and file systems are made; a third that nobody named stays as it is. Then
+//! another boot, a new system, larger volumes, and a new disk.
 
-use crate::machine::{Bench, said, wait_for_ready};
+use crate::machine::{Bench, DISK, said, wait_for_ready, wait_for_report};
 use anyhow::{Context, Result, ensure};
-use builder::vm::{Disk, Running, Vm};
+use builder::vm::{Disk, Format, Running, Vm};
 use profiles::report::Report;
 use qemu_tests::case::case;
+use std::ops::ControlFlow;
 use std::process::Command;
+use std::time::Duration;
 
 const STORE: &str = r#"
 profiles = ["base"]
@@ -45,6 +48,11 @@ name = "crypt"
 vg = "main"
 size = "64M"
 
+[[lv]]
+name = "old"
+vg = "main"
+size = "48M"
+
 [[luks]]
 name = "secret"
 device = "lv:main/crypt"
@@ -73,52 +81,68 @@ mount = "/srv/secret"
 name = "swap"
 device = "lv:main/swap"
 type = "swap"
+
+[[filesystem]]
+name = "old"
+device = "lv:main/old"
+type = "vfat"
+mount = "/srv/old"
 "#;
 
 /// What is mounted, and with what.
 const MOUNTS: &str = "findmnt --raw --noheadings --output=TARGET,FSTYPE --list | grep ^/srv | sort";
-const MOUNTED: &str = "/srv ext4\n/srv/my-db xfs\n/srv/secret ext4";
+const MOUNTED: &str = "/srv ext4\n/srv/my-db xfs\n/srv/old vfat\n/srv/secret ext4";
+const RECORD: &str = "/var/lib/mimg/record.jsonl";
 
 #[test]
-fn volumes() {
+fn volumes_are_made_once_adopted_by_a_new_system_grown_in_use_and_given_a_new_disk() {
     case(1, || -> Result<()> {
         let bench = Bench::of_node("store", STORE, &[("etc/mimg/keys/secret", "not so secret\n")])?;
-        let disks = [("pair-1", "ONE"), ("pair-2", "TWO")]
-            .map(|(name, serial)| Disk::blank(bench.path(name), 2 << 30).map(|disk| disk.serial(serial)));
-        let [one, two] = disks;
-        let (one, two) = (one?, two?);
-        let other = Disk::blank(bench.path("other"), 1 << 30)?.serial("OTHER");
-        let made = Command::new("mke2fs").args(["-q", "-t", "ext4"]).arg(bench.path("other")).status();
-        ensure!(made.context("making a file system on the disk that nobody named")?.success());
-        let before = hash(&bench, "other")?;
-        let vm = Vm::without_disks().disk(bench.disk()).disk(one.clone()).disk(other.clone()).disk(two.clone());
+        let disk = |name: &str, serial| Ok(Disk::blank(bench.path(name), 2 << 30)?.serial(serial));
+        let (one, two): (Disk, Disk) = (disk("pair-1", "ONE")?, disk("pair-2", "TWO")?);
+        let other = somebody_elses(&bench)?;
+        let boot = |disks: [&Disk; 4]| disks.into_iter().cloned().fold(Vm::without_disks(), Vm::disk).start();
 
-        let mut vm = vm.start()?;
-        wait_for_ready(&mut vm)?;
-        all_is_there(&mut vm)?;
-        for path in ["/srv/here", "/srv/my-db/here", "/srv/secret/here"] {
-            said(&mut vm, &format!("echo kept >{path} && sync {path}"))?;
-        }
+        let before = hash(&bench, "other")?;
+        let mut vm = boot([&bench.disk(), &one, &other, &two])?;
+        are_made(&mut vm)?;
         ensure!(hash(&bench, "other")? == before, "a disk that nobody named was written to");
         // Now it holds what LVM and mdadm would take in by themselves: a group of our group's name, and half an array.
         said(&mut vm, OTHER)?;
-        let record = said(&mut vm, "wc -l </var/lib/mimg/record.jsonl")?;
+        let record = said(&mut vm, &format!("wc -l <{RECORD}"))?;
         vm.power_off()?;
         let before = hash(&bench, "other")?;
 
         // The disks stand elsewhere now.
-        let vm = Vm::without_disks().disk(bench.disk()).disk(other).disk(two).disk(one);
-        let mut vm = vm.start()?;
+        let mut vm = boot([&bench.disk(), &other, &two, &one])?;
         let report = wait_for_ready(&mut vm)?;
-        ensure!(said(&mut vm, "wc -l </var/lib/mimg/record.jsonl")? == record, "a second boot did {:?}", report.done);
-        all_is_there(&mut vm)?;
-        let kept = said(&mut vm, "cat /srv/here /srv/my-db/here /srv/secret/here")?;
-        ensure!(kept == "kept\nkept\nkept", "{kept}");
-        ensure!(hash(&bench, "other")? == before, "a disk that nobody named was written to at boot");
-        grows_while_mounted(&mut vm)?;
-        ensure!(hash(&bench, "other")? == before, "a disk that nobody named was written to by `firstboot apply`");
-        vm.power_off()
+        let again = said(&mut vm, &format!("wc -l <{RECORD}"))?;
+        ensure!(again == record, "a second boot did {:?}", report.done);
+        are_kept(&mut vm)?;
+        vm.power_off()?;
+
+        let fresh = Disk::overlay(&bench.image, Format::Raw, bench.path("fresh"), Some(DISK))?;
+        let mut vm = boot([&fresh, &one, &two, &other])?;
+        are_adopted(&mut vm)?;
+        grow_while_mounted(&mut vm)?;
+        vm.power_off()?;
+
+        // One of the pair is gone for good.
+        fs_err::remove_file(bench.path("pair-2"))?;
+        let mut vm = boot([&fresh, &one, &other, &disk("new", "NEW")?])?;
+        take_a_new_disk(&mut vm)?;
+        vm.power_off()?;
+        ensure!(hash(&bench, "other")? == before, "a disk that nobody named was written to");
+        Ok(())
     });
+}
+
+/// A disk that the settings do not mean, with a file system on it.
+fn somebody_elses(bench: &Bench) -> Result<Disk> {
+    let disk = Disk::blank(bench.path("other"), 1 << 30)?.serial("OTHER");
+    let made = Command::new("mke2fs").args(["-q", "-t", "ext4"]).arg(bench.path("other")).status();
+    ensure!(made.context("making a file system on the disk that nobody named")?.success());
+    Ok(disk)
 }
 
 /// On the disk that nobody named: a group called main with a volume, and one of two members of an array.
@@ -133,6 +157,16 @@ fn hash(bench: &Bench, name: &str) -> Result<String> {
     let output = Command::new("sha256sum").arg(bench.path(name)).output().context("starting sha256sum")?;
     ensure!(output.status.success(), "sha256sum: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)
+}
+
+/// The first boot, and a file on each file system.
+fn are_made(vm: &mut Running) -> Result<()> {
+    wait_for_ready(vm)?;
+    all_is_there(vm)?;
+    for mount in MOUNTED.lines().filter_map(|line| line.split(' ').next()) {
+        said(vm, &format!("echo kept >{mount}/here && sync {mount}/here"))?;
+    }
+    Ok(())
 }
 
 fn all_is_there(vm: &mut Running) -> Result<()> {
@@ -152,8 +186,45 @@ fn all_is_there(vm: &mut Running) -> Result<()> {
     Ok(())
 }
 
+fn are_kept(vm: &mut Running) -> Result<()> {
+    all_is_there(vm)?;
+    let kept = said(vm, "cat /srv/here /srv/my-db/here /srv/old/here /srv/secret/here")?;
+    ensure!(kept == "kept\nkept\nkept\nkept", "{kept}");
+    Ok(())
+}
+
+/// A new system of the same node finds what the old one made, and says what it took over.
+fn are_adopted(vm: &mut Running) -> Result<()> {
+    wait_for_ready(vm)?;
+    let record = said(vm, &format!("cat {RECORD}"))?;
+    for part in ["md data", "vg main", "filesystem data", "filesystem db", "filesystem old", "filesystem swap"] {
+        let line = record.lines().find(|line| line.contains(&format!("\"part\":\"{part}\"")));
+        ensure!(line.is_some_and(|line| line.contains("adopted with all that is on it")), "{part}: {line:?}");
+    }
+    for making in ["--create", "pvcreate", "vgcreate", "lvcreate", "luksFormat", "mkfs", "mkswap", "partition table"] {
+        ensure!(!record.contains(making), "{making} in {record}");
+    }
+    are_kept(vm)
+}
+
+/// The place of the lost disk is given to a new one; meanwhile all is there.
+fn take_a_new_disk(vm: &mut Running) -> Result<()> {
+    let report = wait_for_report(vm, "a refusal of the new disk", |report| report.plan.refused())?;
+    ensure!(report.to_string().contains("`firstboot replace pair/1`"), "{report}");
+    vm.wait_for("what stands on one half of the array", Duration::from_secs(120), |vm| {
+        let mounts = vm.shell(MOUNTS)?.out;
+        Ok(if mounts.trim() == MOUNTED { ControlFlow::Break(()) } else { ControlFlow::Continue(mounts) })
+    })?;
+    said(vm, "firstboot replace pair/1")?;
+    are_kept(vm)?;
+    vm.wait_for("an array that is whole again", Duration::from_secs(300), |vm| {
+        let state = said(vm, "cat /sys/class/block/$(basename $(readlink -f /dev/md/data))/md/degraded")?;
+        Ok(if state == "0" { ControlFlow::Break(()) } else { ControlFlow::Continue(state) })
+    })
+}
+
 /// Two volumes are written larger in the Spec; nobody is asked to leave them.
-fn grows_while_mounted(vm: &mut Running) -> Result<()> {
+fn grow_while_mounted(vm: &mut Running) -> Result<()> {
     said(vm, "sed --in-place 's/\"256M\"/\"320M\"/; s/\"64M\"/\"96M\"/' /usr/share/mimg/spec.json")?;
     let plan = vm.shell("firstboot plan")?;
     ensure!(plan.out.contains("lvextend") && plan.out.contains("resize2fs"), "{}{}", plan.out, plan.err);
@@ -173,7 +244,5 @@ fn grows_while_mounted(vm: &mut Running) -> Result<()> {
     for (before, after) in grown(&before)?.into_iter().zip(grown(&after)?) {
         ensure!(after >= before + (28 << 20), "{before} bytes before, {after} after");
     }
-    let kept = said(vm, "cat /srv/here /srv/my-db/here /srv/secret/here")?;
-    ensure!(kept == "kept\nkept\nkept", "{kept}");
-    Ok(())
+    are_kept(vm)
 }
