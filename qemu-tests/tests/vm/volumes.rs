@@ -90,7 +90,7 @@ mount = "/srv/old"
 "#;
 
 /// What is mounted, and with what.
-const MOUNTS: &str = "findmnt --raw --noheadings --output=TARGET,FSTYPE --list | grep ^/srv | sort";
+const MOUNTS: &str = "findmnt --raw --noheadings --output=TARGET,FSTYPE | grep ^/srv | sort";
 const MOUNTED: &str = "/srv ext4\n/srv/my-db xfs\n/srv/old vfat\n/srv/secret ext4";
 const RECORD: &str = "/var/lib/mimg/record.jsonl";
 

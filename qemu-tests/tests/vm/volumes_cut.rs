@@ -56,7 +56,7 @@ type = "vfat"
 mount = "/srv/old"
 "#;
 
-const MOUNTS: &str = "findmnt --raw --noheadings --output=TARGET,FSTYPE --list | grep ^/srv | sort";
+const MOUNTS: &str = "findmnt --raw --noheadings --output=TARGET,FSTYPE | grep ^/srv | sort";
 const RECORD: &str = "cat /var/lib/mimg/record.jsonl";
 
 #[test]
