@@ -178,7 +178,8 @@ impl Vg {
                 format!("vg {} with physical volumes on other devices: {}", self.name, others.join(", ")),
                 "a group on the devices that [[vg]] names, all of them there",
                 format!(
-                    "plug the device in that is missing, or name it in `devices`; or `vgreduce --removemissing {}` by hand",
+                    "plug the device in that is missing, or name it in `devices`; if it is gone for good, \
+                     `vgreduce --removemissing {0}` lets {0} go on with the volumes that had nothing on it",
                     self.name
                 ),
             )

@@ -284,6 +284,11 @@ fn an_array_is_made_without_members_that_are_absent_and_never_made_anew_over_its
     let degraded = line(&one_less, &two, "md data");
     let two = finish(&one_less, two);
     assert!(is_done(&one_less, &two) && two.arrays["data"].members.len() == 2);
+    // It came, and got its place by `firstboot replace five/2`.
+    let mut come = two.clone();
+    come.base = come.base.with("sdc", ssd("C")).allowing("five/2");
+    let come = finish(&whole, come);
+    assert!(is_done(&whole, &come) && come.arrays["data"].members.len() == 3, "{}", seen(&whole, &come));
     // Two of three members were lost, and new disks have their places: nothing can be saved, and nothing is made anew.
     let mut lost = finish(&whole, three());
     lost.arrays.get_mut("data").unwrap().running = false;

@@ -98,8 +98,8 @@ const RECORD: &str = "/var/lib/mimg/record.jsonl";
 fn volumes_are_made_once_adopted_by_a_new_system_grown_in_use_and_given_a_new_disk() {
     case(1, || -> Result<()> {
         let bench = Bench::of_node("store", STORE, &[("etc/mimg/keys/secret", "not so secret\n")])?;
-        let disk = |name: &str, serial| Ok(Disk::blank(bench.path(name), 2 << 30)?.serial(serial));
-        let (one, two): (Disk, Disk) = (disk("pair-1", "ONE")?, disk("pair-2", "TWO")?);
+        let disk = |name: &str| Disk::blank(bench.path(name), 2 << 30).map(|disk| disk.serial(name.to_uppercase()));
+        let (one, two) = (disk("one")?, disk("two")?);
         let other = somebody_elses(&bench)?;
         let boot = |disks: [&Disk; 4]| disks.into_iter().cloned().fold(Vm::without_disks(), Vm::disk).start();
 
@@ -128,8 +128,8 @@ fn volumes_are_made_once_adopted_by_a_new_system_grown_in_use_and_given_a_new_di
         vm.power_off()?;
 
         // One of the pair is gone for good.
-        fs_err::remove_file(bench.path("pair-2"))?;
-        let mut vm = boot([&fresh, &one, &other, &disk("new", "NEW")?])?;
+        fs_err::remove_file(bench.path("two"))?;
+        let mut vm = boot([&fresh, &one, &other, &disk("new")?])?;
         take_a_new_disk(&mut vm)?;
         vm.power_off()?;
         ensure!(hash(&bench, "other")? == before, "a disk that nobody named was written to");
