@@ -41,6 +41,11 @@ pub trait Part {
         self.uses().iter().map(|wish| wish.device.part()).collect()
     }
 
+    /// A few words that tell it from others of its kind, for pictures: its size, its type, where it is mounted.
+    fn about(&self) -> String {
+        String::new()
+    }
+
     /// Devices that this Part stands on: no other may.
     fn uses(&self) -> Vec<Use> {
         Vec::new()
@@ -142,6 +147,9 @@ impl<T: Part> Part for &T {
     }
     fn after(&self) -> Vec<String> {
         (**self).after()
+    }
+    fn about(&self) -> String {
+        (**self).about()
     }
     fn uses(&self) -> Vec<Use> {
         (**self).uses()

@@ -270,6 +270,11 @@ impl Part for Volume<'_> {
         format!("filesystem {}", self.own.name)
     }
 
+    fn about(&self) -> String {
+        let mount = self.own.mount.as_ref().map(|path| format!(" on {path}"));
+        format!("{}{}", self.own.format.name(), mount.unwrap_or_default())
+    }
+
     /// Its device; and what is mounted above its own place: mounted later, that would hide it.
     fn after(&self) -> Vec<String> {
         let mount = |volume: &'_ Filesystem| volume.mount.clone().unwrap_or_default();
