@@ -197,7 +197,7 @@ fn are_kept(vm: &mut Running) -> Result<()> {
 fn are_adopted(vm: &mut Running) -> Result<()> {
     wait_for_ready(vm)?;
     let record = said(vm, &format!("cat {RECORD}"))?;
-    for part in ["md data", "vg main", "filesystem data", "filesystem db", "filesystem old", "filesystem swap"] {
+    for part in ["md data", "vg main", "filesystem data", "filesystem secret", "filesystem swap"] {
         let line = record.lines().find(|line| line.contains(&format!("\"part\":\"{part}\"")));
         ensure!(line.is_some_and(|line| line.contains("adopted with all that is on it")), "{part}: {line:?}");
     }
