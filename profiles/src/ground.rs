@@ -27,6 +27,20 @@ pub struct Place<'a> {
     pub ground: Ground<'a>,
 }
 
+/// Asks for the bytes of a device.
+pub fn size_ask(path: &str) -> Ask {
+    Ask::run(&size(path))
+}
+
+fn size(path: &str) -> [&str; 3] {
+    ["blockdev", "--getsize64", path]
+}
+
+/// The answer to `size_ask`.
+pub fn size_of(path: &str, facts: &Facts) -> Option<u64> {
+    facts.said(&size(path))?.parse().ok()
+}
+
 impl Place<'_> {
     /// The device and its path, for a person.
     pub fn shown(&self) -> String {

@@ -123,7 +123,7 @@ fn report<T: DeserializeOwned>(ask: &Ask, facts: &Facts) -> Option<Vec<T>> {
         report: Vec<T>,
     }
     let Ask::Run(argv) = ask else { return None };
-    let said = facts.said(&argv.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let said = facts.said(argv)?;
     Some(serde_json::from_str::<Reports<T>>(said).ok()?.report)
 }
 

@@ -7,16 +7,16 @@
 //! Each mount is a systemd unit of its own, not a line in /etc/fstab: so each Part has a file of its own, and is driven
 //! like any other unit. With `nofail` no boot waits for it; what needs the path says so by RequiresMountsFor=.
 
+mod boot;
 mod check;
 mod format;
 
 use super::Part;
-use crate::act::{Act, Step, Verb};
+use crate::act::{Act, Step};
 use crate::ask::{Ask, Probe};
 use crate::device::{Device, Use};
 use crate::facts::Facts;
-use crate::file::File;
-use crate::ground::{Ground, Place};
+use crate::ground::{Ground, Place, size_ask, size_of};
 use crate::plan::Verdict;
 use crate::problem::Finding;
 use crate::spec::Spec;
@@ -27,6 +27,7 @@ pub use format::Format;
 
 /// What a file system may leave of its device: a last group that is too small to hold its own tables.
 const SLACK: u64 = 16 << 20;
+
 /// A file system on a device, and where it is mounted; or a swap area.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -99,41 +100,6 @@ impl Filesystem {
         spec.devices(&self.device).into_iter().next().unwrap_or_default()
     }
 
-    /// Where systemd finds it, whatever its device is called.
-    fn what(&self, spec: &Spec) -> String {
-        format!("/dev/disk/by-uuid/{}", self.id(spec))
-    }
-
-    /// The unit that mounts it, or switches it on; none where it is only made.
-    fn unit(&self, spec: &Spec) -> Option<String> {
-        match (self.format, &self.mount) {
-            (Format::Swap, _) => Some(super::unit::of_path(&self.what(spec), "swap")),
-            (_, Some(mount)) => Some(super::unit::of_path(mount, "mount")),
-            (_, None) => None,
-        }
-    }
-
-    fn file(&self, spec: &Spec) -> Option<File> {
-        let (unit, what, name) = (self.unit(spec)?, self.what(spec), &self.name);
-        let head = format!("# Written by mimg from [[filesystem]] {name:?}.\n[Unit]\nDescription=File system {name}\n");
-        let options: Vec<&str> = ["nofail"].into_iter().chain(self.options.iter().map(String::as_str)).collect();
-        let options = options.join(",");
-        let text = match &self.mount {
-            None => format!("{head}\n[Swap]\nWhat={what}\nOptions={options}\n\n[Install]\nWantedBy=swap.target\n"),
-            Some(mount) => {
-                let check = super::unit::of_path(&what, "service");
-                let check = format!("Requires=systemd-fsck@{check}\nAfter=systemd-fsck@{check}\n");
-                let check = if self.format.is_checked_at_boot() { check.as_str() } else { "" };
-                format!(
-                    "{head}{check}\n[Mount]\nWhat={what}\nWhere={mount}\nType={}\nOptions={options}\n\n[Install]\n\
-                     WantedBy=local-fs.target\n",
-                    self.format.name()
-                )
-            }
-        };
-        Some(File::new(format!("/etc/systemd/system/{unit}"), text))
-    }
-
     fn make(&self, spec: &Spec) -> Vec<Step> {
         let argv = self.format.make(&self.draft(spec), &self.path(spec));
         vec![Step::new(Act::Run(argv), format!("nothing is on {}", self.device)), self.settle(spec)]
@@ -152,7 +118,7 @@ impl Filesystem {
     /// What is there is a file system of ours whose making may have been cut off.
     fn plan_draft(&self, spec: &Spec, facts: &Facts) -> Result<Vec<Step>, Verdict> {
         let Some(argv) = self.format.check(&self.path(spec)) else { return Ok(vec![self.settle(spec)]) };
-        match facts.ran(&words(&argv)).map(|ran| ran.rc) {
+        match facts.ran(&argv).map(|ran| ran.rc) {
             Some(0) => Ok(vec![self.settle(spec)]),
             // 127 is a command that is not there: nothing is known then.
             Some(1..=126) => Ok(self.make_again(spec)),
@@ -192,25 +158,11 @@ impl Filesystem {
     /// Its device is larger, or will be once what it stands on is done.
     fn growth(&self, spec: &Spec, facts: &Facts) -> Option<Step> {
         let (path, mount) = (self.path(spec), self.mount.as_deref()?);
-        let now: u64 = facts.said(&size(&path))?.parse().ok()?;
-        let own = self.format.measured(facts.said(&words(&self.measure(spec)?))?)?;
+        let now = size_of(&path, facts)?;
+        let own = self.format.measured(facts.said(&self.measure(spec)?)?)?;
         let device = now.max(spec.least(&self.device).map_or(0, |size| size.0));
         let why = format!("it has {own} bytes, {} has {device}", self.device);
         (device > own.saturating_add(SLACK)).then_some(Step::new(Act::Run(self.format.grow(&path, mount)?), why))
-    }
-
-    /// The unit's file, where it is not as it should be; `missing` is the reason where it is not there at all.
-    fn put(&self, spec: &Spec, facts: &Facts, missing: &str) -> Option<Step> {
-        let file = super::differing(&[self.file(spec)?], facts).pop()?;
-        let why = if facts.file(&file.path).is_some() { "its text is not the Spec's" } else { missing };
-        Some(Step::new(Act::Put(file), why))
-    }
-
-    /// What follows once the unit's file is there.
-    fn mount(&self, spec: &Spec, facts: &Facts) -> Vec<Step> {
-        let Some(unit) = self.unit(spec) else { return Vec::new() };
-        let reload = Step::new(Act::unit(&unit, Verb::Reload), "its file changed");
-        [reload].into_iter().chain(super::unit::to_come(&unit, facts)).collect()
     }
 
     /// All that is left where the file system has yet to be made. The unit's file comes first: from then on, a file system
@@ -250,14 +202,6 @@ fn top(said: &str) -> Option<Mount> {
         filesystems: Vec<Mount>,
     }
     serde_json::from_str::<Mounts>(said).ok()?.filesystems.pop()
-}
-
-fn size(path: &str) -> [&str; 3] {
-    ["blockdev", "--getsize64", path]
-}
-
-fn words(argv: &[String]) -> Vec<&str> {
-    argv.iter().map(String::as_str).collect()
 }
 
 /// `inner` is a path below `outer`.
@@ -312,7 +256,7 @@ impl Part for Volume<'_> {
                 let active =
                     own.unit(spec).and_then(|unit| facts.unit(&unit)).is_some_and(|unit| unit.active == "active");
                 let measure = own.measure(spec).filter(|_| active);
-                asks.extend(measure.into_iter().flat_map(|argv| [Ask::Run(argv), Ask::run(&size(&path))]));
+                asks.extend(measure.into_iter().flat_map(|argv| [Ask::Run(argv), size_ask(&path)]));
             }
             Content::Empty | Content::Changed | Content::Foreign => {}
         }

@@ -14,7 +14,7 @@ use crate::ask::{Ask, Probe};
 use crate::device::{Device, NAME, Use, is_name};
 use crate::facts::Facts;
 use crate::file::File;
-use crate::ground::{Ground, Place};
+use crate::ground::{Ground, Place, size_ask};
 use crate::part::disk::Kind;
 use crate::plan::Verdict;
 use crate::problem::Finding;
@@ -22,12 +22,13 @@ use crate::size::Size;
 use crate::spec::Spec;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tools::{HEADER, TPMS, size};
+use tools::{HEADER, TPMS};
 use uuid::Uuid;
 
 const CRYPTTAB: &str = "/etc/crypttab";
 /// What libblkid calls an encrypted device.
 const MEMBER: &str = "crypto_LUKS";
+
 /// A device that is encrypted with LUKS2.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -101,6 +102,10 @@ impl Luks {
             None if probe.is_empty() => Content::Empty,
             _ => Content::Foreign,
         }
+    }
+
+    fn foreign(&self, spec: &Spec, place: &Place, probe: &Probe) -> Verdict {
+        place.foreign(probe, format!("a device with nothing on it, or luks {} ({})", self.name, self.uuid(spec)))
     }
 
     /// What is open under its name, as the device mapper calls it.
@@ -268,7 +273,7 @@ impl Part for Luks {
         match self.content(spec, probe) {
             Content::Ours if open.is_none() => {}
             Content::Ours if open == Some(true) => {
-                asks.extend([&self.below(spec), &self.path()].map(|path| Ask::run(&size(path))))
+                asks.extend([&self.below(spec), &self.path()].map(|path| size_ask(path)))
             }
             // It takes seconds of computing: only asked where it decides something.
             Content::Ours | Content::Draft => asks.push(Ask::Run(self.trial(spec))),
@@ -305,11 +310,5 @@ impl Part for Luks {
                 }),
             },
         }
-    }
-}
-
-impl Luks {
-    fn foreign(&self, spec: &Spec, place: &Place, probe: &Probe) -> Verdict {
-        place.foreign(probe, format!("a device with nothing on it, or luks {} ({})", self.name, self.uuid(spec)))
     }
 }

@@ -16,7 +16,7 @@ profiles = ["base"]
 [[disk]]
 name = "pair"
 count = 2
-select = { bus = ["virtio"], size-min = "2G", size-max = "2G" }
+select = { bus = ["virtio"], size-min = "1G", size-max = "1G" }
 partition = [{ name = "raid", type = "raid", size = "rest" }]
 
 [[md]]
@@ -98,7 +98,7 @@ const RECORD: &str = "/var/lib/mimg/record.jsonl";
 fn volumes_are_made_once_adopted_by_a_new_system_grown_in_use_and_given_a_new_disk() {
     case(1, || -> Result<()> {
         let bench = Bench::of_node("store", STORE, &[("etc/mimg/keys/secret", "not so secret\n")])?;
-        let disk = |name: &str| Disk::blank(bench.path(name), 2 << 30).map(|disk| disk.serial(name.to_uppercase()));
+        let disk = |name: &str| Disk::blank(bench.path(name), 1 << 30).map(|disk| disk.serial(name.to_uppercase()));
         let (one, two) = (disk("one")?, disk("two")?);
         let other = somebody_elses(&bench)?;
         let boot = |disks: [&Disk; 4]| disks.into_iter().cloned().fold(Vm::without_disks(), Vm::disk).start();
@@ -137,17 +137,23 @@ fn volumes_are_made_once_adopted_by_a_new_system_grown_in_use_and_given_a_new_di
     });
 }
 
-/// A disk that the settings do not mean, with a file system on it.
+/// A disk that the settings do not mean, with a file system on the first of its two partitions.
 fn somebody_elses(bench: &Bench) -> Result<Disk> {
-    let disk = Disk::blank(bench.path("other"), 1 << 30)?.serial("OTHER");
-    let made = Command::new("mke2fs").args(["-q", "-t", "ext4"]).arg(bench.path("other")).status();
-    ensure!(made.context("making a file system on the disk that nobody named")?.success());
+    let disk = Disk::blank(bench.path("other"), 512 << 20)?.serial("OTHER");
+    let other = bench.path("other");
+    let mut table = Command::new("sgdisk");
+    table.args(["--new=1:1M:+256M", "--new=2:0:0"]).arg(&other);
+    let mut system = Command::new("mke2fs");
+    system.args(["-q", "-t", "ext4", "-E", "offset=1048576"]).arg(&other).arg("256M");
+    for mut command in [table, system] {
+        let output = command.output().with_context(|| format!("starting {command:?}"))?;
+        ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
     Ok(disk)
 }
 
 /// On the disk that nobody named: a group called main with a volume, and one of two members of an array.
-const OTHER: &str = "set -e; disk=/dev/disk/by-id/virtio-OTHER; wipefs --all --quiet $disk; \
-    echo ',256M,lvm\n,,raid' | sfdisk --quiet --label gpt $disk; udevadm settle; \
+const OTHER: &str = "set -e; disk=/dev/disk/by-id/virtio-OTHER; wipefs --all --quiet $disk-part1; \
     vgcreate --quiet --devices $disk-part1 main $disk-part1; \
     lvcreate --quiet --devices $disk-part1 --activate n --zero n --size 64M --name data main; \
     mdadm --create /dev/md/other --run --level=1 --raid-devices=2 --metadata=1.2 $disk-part2 missing; \
@@ -197,7 +203,7 @@ fn are_kept(vm: &mut Running) -> Result<()> {
 fn are_adopted(vm: &mut Running) -> Result<()> {
     wait_for_ready(vm)?;
     let record = said(vm, &format!("cat {RECORD}"))?;
-    for part in ["md data", "vg main", "filesystem data", "filesystem db", "filesystem old", "filesystem swap"] {
+    for part in ["md data", "vg main", "filesystem data", "filesystem secret", "filesystem swap"] {
         let line = record.lines().find(|line| line.contains(&format!("\"part\":\"{part}\"")));
         ensure!(line.is_some_and(|line| line.contains("adopted with all that is on it")), "{part}: {line:?}");
     }

@@ -57,7 +57,6 @@ mount = "/srv/old"
 "#;
 
 const MOUNTS: &str = "findmnt --raw --noheadings --output=TARGET,FSTYPE | grep ^/srv | sort";
-const RECORD: &str = "cat /var/lib/mimg/record.jsonl";
 
 #[test]
 fn a_power_cut_while_volumes_are_made_is_survived() {
@@ -66,7 +65,6 @@ fn a_power_cut_while_volumes_are_made_is_survived() {
         let log = bench.path("log");
         let mut vm = Vm::without_disks().disk(bench.disk().write_log(&log)).start()?;
         wait_for_ready(&mut vm)?;
-        ensure!(said(&mut vm, RECORD)?.contains("vgcreate"), "nothing was made");
         vm.cut()?;
 
         let log = WriteLog::open(&log)?;
@@ -89,13 +87,10 @@ fn boots_again(log: &WriteLog, base: &Path, crashed: &Path, percent: usize) -> R
     log.disk(base, DISK, crash, crashed)?;
 
     let mut vm = Vm::without_disks().disk(Disk::file(crashed)).start()?;
-    let report = wait_for_ready(&mut vm).with_context(|| format!("cut at {percent} %"))?;
-    let record = said(&mut vm, RECORD)?;
-    println!("cut at {percent} %; {} steps in the record", record.lines().count());
-    ensure!(
-        record.contains("systemd for srv-old.mount"),
-        "{report}: all was made before the cut, which proves nothing"
-    );
+    wait_for_ready(&mut vm).with_context(|| format!("cut at {percent} %"))?;
+    let steps = said(&mut vm, "journalctl --boot --unit=firstboot --output=cat | grep -A1 ^doing")
+        .context("all was made before the cut, which proves nothing")?;
+    println!("cut at {percent} %; afterwards it did\n{steps}");
     let mounts = said(&mut vm, MOUNTS)?;
     ensure!(mounts == "/srv ext4\n/srv/db xfs\n/srv/old vfat", "{mounts}");
     for path in ["/srv", "/srv/db", "/srv/old"] {

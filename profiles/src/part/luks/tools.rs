@@ -3,6 +3,7 @@
 use super::Luks;
 use crate::act::{Act, Step};
 use crate::facts::Facts;
+use crate::ground::size_of;
 use crate::plan::Verdict;
 use crate::spec::Spec;
 use serde::Deserialize;
@@ -33,7 +34,7 @@ impl Luks {
     }
 
     pub(super) fn fits(&self, spec: &Spec, facts: &Facts) -> Option<bool> {
-        match facts.ran(&words(&self.trial(spec)))?.rc {
+        match facts.ran(&self.trial(spec))?.rc {
             0 => Some(true),
             // No key slot opens with it.
             2 => Some(false),
@@ -85,14 +86,14 @@ impl Luks {
             #[serde(rename = "type")]
             kind: String,
         }
-        let header: Header = serde_json::from_str(facts.said(&words(&self.header(spec)))?).ok()?;
+        let header: Header = serde_json::from_str(facts.said(&self.header(spec))?).ok()?;
         Some(header.tokens.values().any(|token| token.kind == "systemd-tpm2"))
     }
 
     /// What it is on has grown since it was opened.
     pub(super) fn resize(&self, spec: &Spec, facts: &Facts) -> Vec<Step> {
-        let bytes = |path: &str| facts.said(&size(path)).and_then(|said| said.parse::<u64>().ok());
-        let (Some(below), Some(open)) = (bytes(&self.below(spec)), bytes(&self.path())) else { return Vec::new() };
+        let sizes = (size_of(&self.below(spec), facts), size_of(&self.path(), facts));
+        let (Some(below), Some(open)) = sizes else { return Vec::new() };
         if below < open + HEADER + (1 << 20) {
             return Vec::new();
         }
@@ -123,12 +124,4 @@ impl Luks {
             Verdict::refuse("no TPM 2.0", wanted, "switch it on in the firmware's setup, or take tpm2 out of [[luks]]")
         })
     }
-}
-
-pub(super) fn size(path: &str) -> [&str; 3] {
-    ["blockdev", "--getsize64", path]
-}
-
-fn words(argv: &[String]) -> Vec<&str> {
-    argv.iter().map(String::as_str).collect()
 }
