@@ -91,6 +91,15 @@ pub enum Command {
         old: PathBuf,
         new: PathBuf,
     },
+    /// Show what firstboot would do on a machine, from what it answered: the lines are those of `firstboot plan` there.
+    Plan {
+        /// The node's name.
+        #[arg(add = ArgValueCandidates::new(completion::nodes))]
+        node: String,
+        /// What the machine answered: the output of `firstboot facts --json` on it.
+        #[arg(long, value_name = "FILE")]
+        facts: PathBuf,
+    },
     /// Write a node's seed: a small medium, labelled MIMG-SEED, that makes a waiting machine that node.
     Seed {
         /// The node's name.

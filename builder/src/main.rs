@@ -6,7 +6,7 @@ use anyhow::Result;
 use builder::cli::{Cli, Command, Secrets};
 use builder::{completion, work};
 use clap::Parser;
-use command::{build, cache, fleet, image, lock, print_json, secrets, words};
+use command::{build, cache, fleet, image, lock, plan, print_json, secrets, words};
 use profiles::problem::Problems;
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -31,6 +31,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Secrets { what: Secrets::Init { recipient, offline_recipient } } => {
             secrets::init(cli, recipient, offline_recipient.as_deref())
         }
+        Command::Plan { node, facts } => plan::plan(cli, node, facts),
         Command::Seed { node, out } => image::seed(cli, node, out),
         Command::Test { subject, image } => image::test(cli, subject, image.as_deref()),
         Command::Lock { why: Some(package), .. } => lock::why(cli, package),

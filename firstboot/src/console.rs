@@ -112,7 +112,7 @@ mod tests {
     fn report(why: &[&str]) -> Report {
         let (node, profile) = (Some("ana".to_owned()), "nuc".to_owned());
         let spec = Spec { format: Spec::FORMAT, fleet: None, node, profile, settings: Default::default() };
-        let line = |why: &&str| Line { part: "web".to_owned(), verdict: Verdict::Wait(why.to_string()) };
+        let line = |why: &&str| Line::new("web", Verdict::Wait(why.to_string()));
         Report { plan: Plan(why.iter().map(line).collect()), ..Report::new(&spec, "/spec.json", "1") }
     }
 

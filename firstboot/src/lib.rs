@@ -6,6 +6,7 @@
 //! ```
 
 pub mod apply;
+mod blank;
 mod block;
 pub mod cli;
 pub mod command;
@@ -13,14 +14,17 @@ pub mod console;
 mod event;
 pub mod file;
 pub mod find;
+mod link;
 mod log;
 pub mod machine;
 pub mod medium;
+mod new_table;
 pub mod observe;
 mod owner;
 pub mod partition;
 pub mod pass;
 pub mod place;
+mod probe;
 pub mod record;
 pub mod resident;
 pub mod table;

@@ -1,17 +1,20 @@
 //! This machine: one executor for each kind of question and act. It decides nothing.
 
 use crate::unit::Systemd;
-use crate::{command, file, partition};
+use crate::{blank, command, file, link, partition, probe};
 use anyhow::{Context, Result};
 use nix::unistd::syncfs;
 use profiles::act::Act;
-use profiles::ask::{Answer, Ask};
+use profiles::ask::{Answer, Ask, Consent};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A machine whose files are below `root`, and whose units `systemd` drives.
 pub struct Machine {
     root: PathBuf,
     systemd: Systemd,
+    /// What a person allowed for as long as this runs.
+    consents: BTreeSet<Consent>,
 }
 
 impl Machine {
@@ -21,7 +24,13 @@ impl Machine {
     }
 
     pub fn new(root: impl Into<PathBuf>, systemd: Systemd) -> Self {
-        Machine { root: root.into(), systemd }
+        Machine { root: root.into(), systemd, consents: BTreeSet::new() }
+    }
+
+    /// The same machine, with something allowed by the person who runs this.
+    pub fn allowing(mut self, consent: Consent) -> Self {
+        self.consents.insert(consent);
+        self
     }
 
     pub fn root(&self) -> &Path {
@@ -39,6 +48,8 @@ impl Machine {
             Ask::File(path) => Answer::File(file::read(&self.root, path)?),
             Ask::Gpt(device) => Answer::Gpt(partition::read(device)?),
             Ask::Unit(name) => Answer::Unit(self.systemd.unit(name).await?),
+            Ask::Probe(device) => Answer::Probe(probe::probe(device).await?),
+            Ask::Consent => Answer::Consent(self.consents.clone()),
             Ask::Outdated { unit, path } => Answer::Outdated(self.systemd.outdated(unit, &self.below(path)).await?),
         })
     }
@@ -56,6 +67,11 @@ impl Machine {
                 self.sync()
             }
             Act::Grow { disk, number, last } => partition::grow(disk, *number, *last),
+            Act::Table { disk, guid, slices, fresh } => {
+                partition::set(disk, guid, slices, *fresh)?;
+                link::wait(disk, slices).await
+            }
+            Act::Blank { device } => blank::blank(device),
         }
     }
 

@@ -1,15 +1,14 @@
-//! A disk's partitions: read, and one of them grown while the disk is in use.
+//! A disk's partitions: read, made, and one of them grown while the disk is in use.
 
-use crate::block::{geometry, resize};
-use crate::table::{Disk, Write};
-use anyhow::{Context, Result, bail};
-use gpt::GptConfig;
-use gpt::disk::LogicalBlockSize;
+use crate::block::{Range, agree, geometry, resize};
+use crate::table::{Disk, Header, Write};
+use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use profiles::ask::{Slice, Table};
 use std::fs::File;
-use std::io::ErrorKind;
-use std::os::unix::fs::FileExt;
+use std::io::{ErrorKind, Read, Seek};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
 /// The partition table of a block device; `None` where there is no such device, no medium in it, or no valid table.
 pub fn read(device: &str) -> Result<Option<Table>> {
@@ -42,45 +41,74 @@ pub fn grow(disk: &str, number: u32, last: u64) -> Result<()> {
     resize(&file, disk, number, first * sector, (last + 1 - first) * sector)
 }
 
+/// Writes a table of exactly these `slices` and tells the kernel; `fresh` as `Act::Table` has it. Doing it again is
+/// harmless. Nobody else, udev included, looks at the disk meanwhile: they take the same lock.
+pub fn set(disk: &str, guid: &str, slices: &[Slice], fresh: bool) -> Result<()> {
+    // On a block device O_EXCL means: only if nothing of it is mounted or a part of something else.
+    let alone = if fresh { libc::O_EXCL } else { 0 };
+    let file = File::options().read(true).write(true).custom_flags(alone).open(disk);
+    let file = file.with_context(|| format!("opening {disk}{}", if fresh { " for this alone" } else { "" }))?;
+    let file = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error).context("locking it")?;
+    let (sector, sectors) = geometry(&file).with_context(|| format!("measuring {disk}"))?;
+    let mut disk_read = Disk { device: &*file, sector, sectors };
+    let context = || format!("writing the partition table of {disk}");
+    let writes = if fresh { disk_read.fresh(guid, slices) } else { disk_read.set(guid, slices) };
+    for write in &writes.with_context(context)? {
+        put(&file, sector, write).with_context(context)?;
+    }
+    let back = table(disk_read)?.with_context(|| format!("{disk} does not give back a partition table"))?;
+    ensure!(
+        back.guid == guid && back.partitions == slices && back.backup == sectors - 1,
+        "{disk} does not give back the partition table that was written to it: {back:?}"
+    );
+    let range = |slice: &Slice| {
+        let (start, length) = (slice.first * sector, (slice.last + 1 - slice.first) * sector);
+        Range { number: slice.number, start, length }
+    };
+    agree(&file, disk, &slices.iter().map(range).collect::<Vec<_>>())
+}
+
 fn put(file: &File, sector: u64, write: &Write) -> Result<()> {
     file.write_all_at(&write.bytes, write.lba * sector)?;
     Ok(file.sync_all()?)
 }
 
-/// The table of a disk, of whatever kind it is read from.
-pub fn table<D: gpt::DiskDevice>(mut disk: Disk<D>) -> Result<Option<Table>> {
+/// The table of a disk, of whatever kind it is read from: by its primary header, else by the one at the disk's end.
+pub fn table<D: Read + Seek>(mut disk: Disk<D>) -> Result<Option<Table>> {
     if disk.sectors < 3 {
         return Ok(None);
     }
-    // Looked at first: the gpt crate panics on tables with entries of an unusual size.
-    let Some(primary) = disk.header(1)? else { return Ok(None) };
-    let backup = disk.backup(&primary)?;
-    let size = if disk.sector == 4096 { LogicalBlockSize::Lb4096 } else { LogicalBlockSize::Lb512 };
     let (sector, sectors) = (disk.sector, disk.sectors);
-    let gpt = GptConfig::new().logical_block_size(size).open_from_device(disk.device)?;
-    for (number, entry) in gpt.partitions() {
-        if entry.first_lba > entry.last_lba || entry.last_lba >= sectors {
-            let (first, last) = (entry.first_lba, entry.last_lba);
+    let primary = disk.header(1)?;
+    let backup = match &primary {
+        Some(primary) => disk.backup(primary)?,
+        None => sectors - 1,
+    };
+    let whole = primary.is_some();
+    let header = if whole { primary } else { disk.header(sectors - 1)? };
+    let Some(header) = header else {
+        let lone = |header: Header| {
+            let guid = header.guid().to_string();
+            Table { guid, primary: false, sector, sectors, backup: 0, partitions: Vec::new() }
+        };
+        return Ok(disk.lone_header(sectors - 1)?.map(lone));
+    };
+    let partitions = header.slices();
+    for Slice { number, first, last, .. } in &partitions {
+        if first > last || *last >= sectors {
             bail!("partition {number} reaches from LBA {first} to {last}, on a disk of {sectors} sectors");
         }
     }
-    let partitions = gpt.partitions().iter().map(|(number, entry)| Slice {
-        number: *number,
-        guid: entry.part_guid.to_string(),
-        kind: entry.part_type_guid.guid.to_string().to_lowercase(),
-        name: entry.name.clone(),
-        first: entry.first_lba,
-        last: entry.last_lba,
-    });
-    Ok(Some(Table { guid: gpt.guid().to_string(), sector, sectors, backup, partitions: partitions.collect() }))
+    Ok(Some(Table { guid: header.guid().to_string(), primary: whole, sector, sectors, backup, partitions }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gpt::GptDisk;
+    use gpt::disk::LogicalBlockSize;
     use gpt::mbr::ProtectiveMBR;
     use gpt::partition_types::{BIOS, EFI, LINUX_ROOT_X64};
+    use gpt::{GptConfig, GptDisk};
     use std::collections::BTreeMap;
     use std::process::Command;
     use tempfile::NamedTempFile;

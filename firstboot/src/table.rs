@@ -1,9 +1,10 @@
-//! The bytes of a GUID partition table (UEFI specification, chapter 5), and how one partition of it grows.
+//! The bytes of a GUID partition table (UEFI specification, chapter 5), and how they are replaced by others.
 //!
-//! The gpt crate reads the entries. It is not used for writing: it renumbers partitions, drops what it does not know,
-//! and for a moment leaves a primary table that is not valid. Linux then finds no partition at all (it looks at the
-//! backup only with `gpt` on its command line). So one entry's eight bytes are changed, and written in an order in
-//! which a primary table is valid at every moment:
+//! The gpt crate makes headers and entries. It neither reads nor writes a disk here: it takes a header whose array is
+//! damaged for an error where the other one is whole, renumbers partitions, drops what it does not know, and for a moment
+//! leaves a primary table that is not valid. Linux then finds no partition at all (it looks at the backup only with `gpt`
+//! on its command line). So only those bytes of entries are changed that have to be, and written in an order in which a
+//! primary table is valid at every moment:
 //!
 //! ```text
 //! before      | MBR | H | array A | 0 0 0 0 | partitions …       (backup where the disk once ended)
@@ -17,15 +18,19 @@
 
 use anyhow::{Context, Result, bail};
 use crc::{CRC_32_ISO_HDLC, Crc};
+use profiles::ask::Slice;
 use std::io::{Read, Seek, SeekFrom};
+use uuid::Uuid;
 
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 /// The size of an entry in every table that is in use; the specification allows others.
 const ENTRY: usize = 128;
 const HEADER: usize = 92;
 /// The first LBA of the array, behind the MBR and the header.
-const ARRAY: u64 = 2;
-const PROTECTIVE: usize = 446;
+pub(crate) const ARRAY: u64 = 2;
+/// The four entries of the MBR, of 16 bytes each; a protective one has this type, at byte 4.
+const MBR_ENTRIES: std::ops::Range<usize> = 446..510;
+const PROTECTIVE: u8 = 0xee;
 
 /// Some sectors' new content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +50,7 @@ pub struct Disk<D> {
 #[derive(Clone, Debug)]
 pub struct Header {
     bytes: Vec<u8>,
-    array: Vec<u8>,
+    pub(crate) array: Vec<u8>,
 }
 
 impl<D: Read + Seek> Disk<D> {
@@ -59,20 +64,7 @@ impl<D: Read + Seek> Disk<D> {
 
     /// The header at `lba` with its array, where both are valid.
     pub fn header(&mut self, lba: u64) -> Result<Option<Header>> {
-        if lba == 0 || lba >= self.sectors {
-            return Ok(None);
-        }
-        let bytes = self.read(lba, self.sector as usize)?;
-        let mut header = Header { bytes, array: Vec::new() };
-        let sane = header.bytes.starts_with(b"EFI PART")
-            && header.u32(12) as usize == HEADER
-            && header.checksum() == header.u32(16)
-            && header.u64(24) == lba
-            && header.u32(84) as usize == ENTRY
-            && (1..=1024).contains(&header.u32(80));
-        if !sane {
-            return Ok(None);
-        }
+        let Some(mut header) = self.lone_header(lba)? else { return Ok(None) };
         let length = header.u32(80) as usize * ENTRY;
         let end = header.array_at().checked_add(length.div_ceil(self.sector as usize) as u64);
         if end.is_none_or(|end| end > self.sectors) {
@@ -82,17 +74,40 @@ impl<D: Read + Seek> Disk<D> {
         Ok((CRC.checksum(&header.array) == header.u32(88)).then_some(header))
     }
 
-    /// Where the backup stands that the primary header names. 0 where it is not valid, or where a Grow was cut off
+    /// The header at `lba` where that sector is valid, whatever its array is. It has no entries.
+    pub fn lone_header(&mut self, lba: u64) -> Result<Option<Header>> {
+        if lba == 0 || lba >= self.sectors {
+            return Ok(None);
+        }
+        let bytes = self.read(lba, self.sector as usize)?;
+        let header = Header { bytes, array: Vec::new() };
+        let sane = header.bytes.starts_with(b"EFI PART")
+            && header.u32(12) as usize == HEADER
+            && header.checksum() == header.u32(16)
+            && header.u64(24) == lba
+            && header.u32(84) as usize == ENTRY
+            && (1..=1024).contains(&header.u32(80));
+        Ok(sane.then_some(header))
+    }
+
+    /// Where the backup stands that the primary header names. 0 where it is not valid, or where writing was cut off
     /// before its end: the table has to be written again.
     pub fn backup(&mut self, primary: &Header) -> Result<u64> {
-        let whole = match self.header(primary.u64(32))? {
-            Some(backup) => backup.array == primary.array && primary.array_at() != self.spare(primary),
-            None => false,
-        };
+        let same = |backup: &Header| backup.array == primary.array && backup.guid() == primary.guid();
+        let whole = self.header(primary.u64(32))?.as_ref().is_some_and(same)
+            && primary.array_at() != self.spare(primary)
+            && self.is_protected()?;
         Ok(if whole { primary.u64(32) } else { 0 })
     }
 
-    fn array_sectors(&self, header: &Header) -> u64 {
+    /// The MBR says that the disk is in use: without that, Linux reads no table.
+    fn is_protected(&mut self) -> Result<bool> {
+        let mbr = self.read(0, 512)?;
+        let protective = mbr[MBR_ENTRIES].chunks_exact(16).any(|entry| entry[4] == PROTECTIVE);
+        Ok(protective && mbr[510..] == [0x55, 0xaa])
+    }
+
+    pub(crate) fn array_sectors(&self, header: &Header) -> u64 {
         header.array.len().div_ceil(self.sector as usize) as u64
     }
 
@@ -108,18 +123,27 @@ impl<D: Read + Seek> Disk<D> {
         let Some(old) = self.header(1)? else {
             bail!("its primary table is damaged: repair it with `sgdisk --verify`, `gdisk` (r, b, w)");
         };
-        let end = self.sectors - 1;
-        let room = self.array_sectors(&old);
-        let usable = end - room - 1;
-        let new = old.with_last(number, last, usable)?;
+        let new = old.with_last(number, last, self.usable(&old))?;
+        self.replace(&old, &new)
+    }
+
+    /// The last LBA that a partition may have.
+    pub(crate) fn usable(&self, header: &Header) -> u64 {
+        (self.sectors - 1).saturating_sub(self.array_sectors(header) + 1)
+    }
+
+    /// All writes, in order, that put the table `new` in the place of the valid primary one `old`, with its backup at the
+    /// disk's end.
+    pub(crate) fn replace(&mut self, old: &Header, new: &Header) -> Result<Vec<Write>> {
+        let (end, room, usable) = (self.sectors - 1, self.array_sectors(old), self.usable(old));
         let at = |lba, other, array| new.placed(lba, other, array, usable);
         let backup = at(end, 1, end - room);
         let tidy = at(1, end, ARRAY);
         let array = self.padded(&new.array);
 
         let mut writes = vec![Write { lba: end - room, bytes: array.clone() }, Write { lba: end, bytes: backup }];
-        let spare = self.spare(&old);
-        if old.array_at() == spare || (old.array_at() == ARRAY && self.is_free(&old, spare, room)?) {
+        let spare = self.spare(old);
+        if old.array_at() == spare || (old.array_at() == ARRAY && self.is_free(old, spare, room)?) {
             writes.push(Write { lba: spare, bytes: array.clone() });
             writes.push(Write { lba: 1, bytes: at(1, end, spare) });
             writes.push(Write { lba: ARRAY, bytes: array });
@@ -142,30 +166,35 @@ impl<D: Read + Seek> Disk<D> {
         Ok(!used && self.read(lba, (sectors * self.sector) as usize)?.iter().all(|byte| *byte == 0))
     }
 
-    fn padded(&self, array: &[u8]) -> Vec<u8> {
+    pub(crate) fn padded(&self, array: &[u8]) -> Vec<u8> {
         let mut bytes = array.to_vec();
         bytes.resize(array.len().next_multiple_of(self.sector as usize), 0);
         bytes
     }
 
-    /// LBA 0 with the size of its protective entry made right: the boot code stays. `None` where it is right, or the
-    /// entry is not of that kind.
-    fn protective(&mut self) -> Result<Option<Write>> {
+    /// LBA 0 with its protective entry made, or the size in it made right: the boot code stays. `None` where it is right,
+    /// or the MBR has entries of its own.
+    pub(crate) fn protective(&mut self) -> Result<Option<Write>> {
         let mut bytes = self.read(0, self.sector as usize)?;
+        let before = bytes.clone();
+        let entries = &mut bytes[MBR_ENTRIES];
         let size = u32::try_from(self.sectors - 1).unwrap_or(u32::MAX).to_le_bytes();
-        if bytes[PROTECTIVE + 4] != 0xee || bytes[PROTECTIVE + 12..PROTECTIVE + 16] == size {
-            return Ok(None);
+        if entries.iter().all(|byte| *byte == 0) {
+            entries[..12].copy_from_slice(&[0, 0, 2, 0, PROTECTIVE, 0xff, 0xff, 0xff, 1, 0, 0, 0]);
         }
-        bytes[PROTECTIVE + 12..PROTECTIVE + 16].copy_from_slice(&size);
-        Ok(Some(Write { lba: 0, bytes }))
+        if entries[4] == PROTECTIVE {
+            entries[12..16].copy_from_slice(&size);
+            bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+        }
+        Ok((bytes != before).then_some(Write { lba: 0, bytes }))
     }
 }
 
 /// What counts of an entry that is in use.
-struct Entry {
-    number: u32,
-    first: u64,
-    last: u64,
+pub(crate) struct Entry {
+    pub number: u32,
+    pub first: u64,
+    pub last: u64,
 }
 
 impl Header {
@@ -185,6 +214,21 @@ impl Header {
         self.u64(72)
     }
 
+    /// The disk's GUID.
+    pub fn guid(&self) -> Uuid {
+        Uuid::from_bytes_le(self.bytes[56..72].try_into().unwrap_or_default())
+    }
+
+    pub(crate) fn set_guid(&mut self, guid: Uuid) {
+        self.bytes[56..72].copy_from_slice(&guid.to_bytes_le());
+    }
+
+    /// The bytes of entry `number`; `None` where the array is too short for it.
+    pub(crate) fn entry(&mut self, number: u32) -> Option<&mut [u8]> {
+        let start = (number as usize).checked_sub(1)?.checked_mul(ENTRY)?;
+        self.array.get_mut(start..start + ENTRY)
+    }
+
     /// CRC of the header with its own field taken as zero.
     fn checksum(&self) -> u32 {
         let mut digest = CRC.digest();
@@ -194,7 +238,23 @@ impl Header {
         digest.finalize()
     }
 
-    fn entries(&self) -> impl Iterator<Item = Entry> {
+    /// All entries that are in use, in the order of their numbers.
+    pub fn slices(&self) -> Vec<Slice> {
+        let guid = |bytes: &[u8]| Uuid::from_bytes_le(bytes.try_into().unwrap_or_default()).to_string();
+        let name = |bytes: &[u8]| {
+            let units = bytes.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
+            let text = char::decode_utf16(units.take_while(|unit| *unit != 0));
+            text.map(|letter| letter.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+        };
+        let slice = |Entry { number, first, last }: Entry| {
+            let entry = &self.array[(number as usize - 1) * ENTRY..][..ENTRY];
+            let (kind, name) = (guid(&entry[..16]), name(&entry[56..]));
+            Slice { number, guid: guid(&entry[16..32]), kind, name, first, last }
+        };
+        self.entries().map(slice).collect()
+    }
+
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> {
         let word = |entry: &[u8], at: usize| u64::from_le_bytes(entry[at..at + 8].try_into().unwrap_or_default());
         (1u32..)
             .zip(self.array.chunks_exact(ENTRY))
@@ -226,13 +286,12 @@ impl Header {
             bail!("LBA {last} is beyond the disk's last usable one, {usable}");
         }
         let mut new = self.clone();
-        let at = (number as usize - 1) * ENTRY + 40;
-        new.array[at..at + 8].copy_from_slice(&last.to_le_bytes());
+        new.entry(number).context("an entry that is no more")?[40..48].copy_from_slice(&last.to_le_bytes());
         Ok(new)
     }
 
     /// The header's sector for LBA `lba`: the other header at `other`, the array at `array`.
-    fn placed(&self, lba: u64, other: u64, array: u64, usable: u64) -> Vec<u8> {
+    pub(crate) fn placed(&self, lba: u64, other: u64, array: u64, usable: u64) -> Vec<u8> {
         let mut header = self.clone();
         for (at, value) in [(24, lba), (32, other), (48, usable), (72, array)] {
             header.set(at, value);

@@ -1,5 +1,6 @@
 //! What may be done to a machine: the closed seam between deciding (here) and doing (firstboot).
 
+use crate::ask::Slice;
 use crate::file::File;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -18,6 +19,13 @@ pub enum Act {
     /// A partition of a GPT grown to end at LBA `last` (inclusive); the backup table moves to the device's end, the
     /// kernel is told by BLKPG, also while the partition is mounted.
     Grow { disk: String, number: u32, last: u64 },
+    /// A GPT of exactly these `slices`; the kernel is told of each by BLKPG, and it ends when the links to them are there.
+    /// `fresh`: a new table on a disk that nothing uses, whatever was on it; all between its partitions becomes zeros.
+    /// Otherwise every partition that is there stays where it is, and only gets the GUID and name of its slice; the
+    /// disk may be in use. Partitions' contents are not touched.
+    Table { disk: String, guid: String, slices: Vec<Slice>, fresh: bool },
+    /// The first and the last MiB of a device that nothing uses become zeros.
+    Blank { device: String },
 }
 
 /// What may be done to a unit.
@@ -51,12 +59,18 @@ impl fmt::Display for Act {
             Act::Unit { name, verb: Verb::Reload } => write!(out, "reload systemd for {name}"),
             Act::Unit { name, verb } => write!(out, "{} {name}", format!("{verb:?}").to_lowercase()),
             Act::Grow { disk, number, last } => write!(out, "grow partition {number} of {disk} to end at LBA {last}"),
+            Act::Table { disk, slices, fresh, .. } => {
+                let names: Vec<&str> = slices.iter().map(|slice| slice.name.as_str()).collect();
+                let verb = if *fresh { "write a new" } else { "set the" };
+                write!(out, "{verb} partition table of {disk}: {}", names.join(", "))
+            }
+            Act::Blank { device } => write!(out, "write zeros to the first and the last MiB of {device}"),
         }
     }
 }
 
 /// What a step may cost those who use the machine.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Harm {
     #[default]
@@ -87,6 +101,18 @@ impl Step {
     /// The same step, said to stop `what` for a moment.
     pub fn interrupts(mut self, what: &str) -> Self {
         self.harm = Harm::Interrupts(what.to_owned());
+        self
+    }
+
+    /// The same step, said to take all that is on `device`: what a person knows it by, the same in every boot.
+    pub fn erases(mut self, device: impl Into<String>) -> Self {
+        self.harm = Harm::Erases(device.into());
+        self
+    }
+
+    /// The same step, said to be a choice of `what` that cannot be taken back.
+    pub fn decides(mut self, what: impl Into<String>) -> Self {
+        self.harm = Harm::Decides(what.into());
         self
     }
 }

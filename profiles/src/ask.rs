@@ -5,6 +5,7 @@
 
 use crate::file::File;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// A question. Ordered, so that transcripts are stable.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -20,6 +21,10 @@ pub enum Ask {
     Unit(String),
     /// Whether a file was changed after the running unit was started, so that the unit has not read it: `Answer::Outdated`.
     Outdated { unit: String, path: String },
+    /// What is on a device such as `/dev/vda` or `/dev/disk/by-partuuid/…`: `Answer::Probe`.
+    Probe(String),
+    /// What a person allowed for this run alone: `Answer::Consent`.
+    Consent,
 }
 
 impl Ask {
@@ -37,6 +42,9 @@ pub enum Answer {
     Gpt(Option<Table>),
     Unit(Unit),
     Outdated(bool),
+    /// `None` where there is no such device, or no medium in it.
+    Probe(Option<Probe>),
+    Consent(BTreeSet<Consent>),
 }
 
 /// How a command ended: `rc` is 127 when there is no such command, 128 + n after signal n.
@@ -48,18 +56,58 @@ pub struct Ran {
     pub err: String,
 }
 
+/// What is on a device, as wipefs(8) and its bytes say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Probe {
+    /// Everything that libblkid knows there, in the order of its places.
+    pub signatures: Vec<Signature>,
+    /// The first and the last MiB are zeros.
+    pub blank: bool,
+}
+
+/// One find of libblkid.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Signature {
+    /// Bytes from the device's start.
+    pub offset: u64,
+    /// As libblkid calls it: ext4, LVM2_member, linux_raid_member, crypto_LUKS, zfs_member, gpt, dos …
+    pub kind: String,
+    pub uuid: Option<String>,
+    pub label: Option<String>,
+}
+
+/// One thing that a person allowed, by a command and for its run alone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Consent {
+    /// The disk in this slot, written `GROUP/SLOT`, is gone for good: another one may take its place.
+    Replace(String),
+}
+
 /// A GUID partition table as its header and entries say. All addresses are LBAs of `sector` bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Table {
     pub guid: String,
+    /// False where only the header at the disk's end can be read: the primary one is missing or damaged.
+    #[serde(default = "Table::whole")]
+    pub primary: bool,
     pub sector: u64,
     /// How many sectors the device has now; more than `backup + 1` when it has grown.
     pub sectors: u64,
-    /// Where the backup header stands. 0 where it is not valid, or where growing was cut off: the table is to be
+    /// Where the backup header stands. 0 where it is not valid, or where writing was cut off: the table is to be
     /// written again.
     pub backup: u64,
+    /// Empty where neither header's entries can be read: then the first write of a new table was cut off.
     pub partitions: Vec<Slice>,
+}
+
+impl Table {
+    fn whole() -> bool {
+        true
+    }
 }
 
 /// One entry of a table. GUIDs are lower case.

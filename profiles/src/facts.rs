@@ -1,6 +1,6 @@
 //! Facts: what a machine answered, question by question, as said.
 
-use crate::ask::{Answer, Ask, Ran, Table, Unit};
+use crate::ask::{Answer, Ask, Consent, Probe, Ran, Table, Unit};
 use crate::file::File;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -75,11 +75,30 @@ impl Facts {
         }
     }
 
+    /// A partition table that the kernel reads: its primary header is whole.
     pub fn table(&self, device: &str) -> Option<&Table> {
+        self.any_table(device).filter(|table| table.primary)
+    }
+
+    /// A partition table of which at least the header at the disk's end can be read.
+    pub fn any_table(&self, device: &str) -> Option<&Table> {
         match self.0.get(&Ask::Gpt(device.to_owned())) {
             Some(Answer::Gpt(Some(table))) => Some(table),
             _ => None,
         }
+    }
+
+    /// What is on a device that is there.
+    pub fn probe(&self, device: &str) -> Option<&Probe> {
+        match self.0.get(&Ask::Probe(device.to_owned())) {
+            Some(Answer::Probe(Some(probe))) => Some(probe),
+            _ => None,
+        }
+    }
+
+    /// A person allowed this for this run.
+    pub fn allows(&self, consent: &Consent) -> bool {
+        matches!(self.0.get(&Ask::Consent), Some(Answer::Consent(allowed)) if allowed.contains(consent))
     }
 
     pub fn unit(&self, name: &str) -> Option<&Unit> {

@@ -8,9 +8,11 @@
 pub mod act;
 pub mod ask;
 pub mod catalog;
+pub mod device;
 pub mod facts;
 pub mod file;
 pub mod fleet;
+pub mod inventory;
 pub mod merge;
 pub mod part;
 pub mod plan;

@@ -1,12 +1,15 @@
 //! A Part: one kind of thing that a machine has. Each kind's whole story is one file below `part/`.
 
 use crate::ask::Ask;
+use crate::device::{Device, Use};
 use crate::facts::Facts;
 use crate::file::File;
 use crate::plan::Verdict;
 use crate::problem::Finding;
+use crate::size::Size;
 use crate::spec::Spec;
 
+pub mod disk;
 mod hostname;
 pub mod journald;
 mod members;
@@ -27,9 +30,25 @@ pub trait Part {
     /// The line's head in plans and reports, such as "user ana". Unique within a Spec.
     fn name(&self) -> String;
 
-    /// What has to be done before this Part can be: names of other Parts.
+    /// What has to be done before this Part can be: names of other Parts. By default those that offer what it uses.
     fn after(&self) -> Vec<String> {
+        self.uses().iter().map(|wish| wish.device.part()).collect()
+    }
+
+    /// Devices that this Part stands on: no other may.
+    fn uses(&self) -> Vec<Use> {
         Vec::new()
+    }
+
+    /// Devices that it makes. The name of this Part is `Device::part` of each.
+    fn offers(&self) -> Vec<Device> {
+        Vec::new()
+    }
+
+    /// The least size that a device which it offers has on any machine, where the settings say so; `below` tells the same
+    /// of devices that it uses.
+    fn least(&self, _device: &Device, _below: &dyn Fn(&Device) -> Option<Size>) -> Option<Size> {
+        None
     }
 
     /// Debian packages that this Part needs in the image.
@@ -50,6 +69,11 @@ pub trait Part {
     /// Questions to the machine. Called again with the answers until nothing new is asked.
     fn asks(&self, spec: &Spec, facts: &Facts) -> Vec<Ask>;
 
+    /// Lines about what this Part found, for a person who reads its plan. Nothing is decided by them.
+    fn notes(&self, _spec: &Spec, _facts: &Facts) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What is left to do. Each step has to change an answer: it is done alone, the machine is asked again, and a plan
     /// that is then still the same is stuck.
     fn plan(&self, spec: &Spec, facts: &Facts) -> Verdict;
@@ -59,6 +83,7 @@ pub trait Part {
 pub(crate) fn all(spec: &Spec) -> Vec<Box<dyn Part + '_>> {
     let settings = &spec.settings;
     let mut parts: Vec<Box<dyn Part>> = vec![Box::new(node::Node), Box::new(members::Members)];
+    parts.extend(settings.disk.iter().map(|disk| Box::new(disk) as Box<dyn Part>));
     parts.extend(settings.system.iter().map(|system| Box::new(root::Root(system)) as Box<dyn Part>));
     parts.extend(spec.node.iter().map(|name| Box::new(hostname::Hostname(name)) as Box<dyn Part>));
     parts.extend(settings.timezone.iter().map(|zone| Box::new(timezone::Timezone(zone)) as Box<dyn Part>));
@@ -83,6 +108,15 @@ impl<T: Part> Part for &T {
     fn after(&self) -> Vec<String> {
         (**self).after()
     }
+    fn uses(&self) -> Vec<Use> {
+        (**self).uses()
+    }
+    fn offers(&self) -> Vec<Device> {
+        (**self).offers()
+    }
+    fn least(&self, device: &Device, below: &dyn Fn(&Device) -> Option<Size>) -> Option<Size> {
+        (**self).least(device, below)
+    }
     fn packages(&self) -> Vec<&'static str> {
         (**self).packages()
     }
@@ -94,6 +128,9 @@ impl<T: Part> Part for &T {
     }
     fn asks(&self, spec: &Spec, facts: &Facts) -> Vec<Ask> {
         (**self).asks(spec, facts)
+    }
+    fn notes(&self, spec: &Spec, facts: &Facts) -> Vec<String> {
+        (**self).notes(spec, facts)
     }
     fn plan(&self, spec: &Spec, facts: &Facts) -> Verdict {
         (**self).plan(spec, facts)

@@ -1,7 +1,8 @@
 //! A Profile: a TOML fragment of what a machine should be. A node's file has the same keys.
 
 use crate::part::{
-    journald::Journald, repository::Repository, ssh::Ssh, swap::Swap, system::System, unit::Unit, user::User,
+    disk::Disk, journald::Journald, repository::Repository, ssh::Ssh, swap::Swap, system::System, unit::Unit,
+    user::User,
 };
 use crate::problem::{Finding, nearest};
 use crate::schema;
@@ -34,6 +35,9 @@ pub struct Profile {
     pub repository: Vec<Repository>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system: Option<System>,
+    /// Disks that get a partition table of ours, or, the one that the machine booted from, further partitions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub disk: Vec<Disk>,
     /// A name of the IANA time zone database, such as "Europe/Berlin".
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(title = "time zone", transform = schema::timezones)]

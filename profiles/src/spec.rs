@@ -1,5 +1,6 @@
 //! The Spec: a node (or a bare profile) merged, checked and frozen. All that a machine has to know.
 
+use crate::device;
 use crate::part::{self, Part};
 use crate::problem::Finding;
 use crate::profile::Profile;
@@ -70,7 +71,9 @@ impl Spec {
     /// What is wrong with the settings, all Parts' findings and those of no Part.
     pub fn check(&self) -> Vec<Finding> {
         let mut findings = self.settings.check();
-        findings.extend(self.parts().iter().flat_map(|part| part.check(self)));
+        let parts = self.parts();
+        findings.extend(device::check(&parts));
+        findings.extend(parts.iter().flat_map(|part| part.check(self)));
         findings
     }
 

@@ -52,6 +52,7 @@ impl Machine {
         };
         let table = Table {
             guid: String::new(),
+            primary: true,
             sector,
             sectors: lba(disk),
             backup: lba(66 + partition),

@@ -44,7 +44,10 @@ fn a_fleet_with_all_its_keys_is_what_the_schema_says() {
     let node = "about = \"x\"\nprofiles = [\"nuc\"]\ntimezone = \"Europe/Berlin\"\ncomponents = [\"main\", \"contrib\"]\n\
          kernel-parameters = [\"console=ttyS0,115200n8\"]\n[system]\nslot-size = \"16G\"\nroot = \"slot\"\n[journald]\n\
          system-max-use = \"64M\"\nmax-retention = \"14 days\"\nforward-to-syslog = true\n[ssh]\nport = 2222\n[swap]\n\
-         size = \"1G\"\n[[unit]]\nname = \"getty@tty2.service\"\nenable = false\nstart = true\n";
+         size = \"1G\"\n[[unit]]\nname = \"getty@tty2.service\"\nenable = false\nstart = true\n[[disk]]\nname = \"bulk\"\n\
+         count = 6\nabsent = 1\ngeneration = 2\nerase = [\"foreign:0123456789abcdef\"]\n[disk.select]\nbus = [\"sas\"]\n\
+         rotational = true\nsize-min = \"100G\"\nsize-max = \"16T\"\nserial = \"x\"\nwwn = \"x\"\nmodel = \"x\"\npath = \"x\"\n\
+         [[disk.partition]]\nname = \"zfs\"\ntype = \"zfs\"\nsize = \"rest\"\n";
     assert_eq!(checked(&root, node), None);
     assert_eq!(seen(Document::Fleet, &root), [""; 0]);
     assert_eq!(seen(Document::Node, node), [""; 0]);

@@ -6,6 +6,7 @@ pub mod fleet;
 mod hand;
 pub mod image;
 pub mod lock;
+pub mod plan;
 pub mod secrets;
 pub mod words;
 

@@ -6,22 +6,27 @@ use std::fmt::Write;
 
 /// Tables of all keys of a document: those at its top, then one for each table that it may hold.
 pub fn of(document: Document) -> String {
-    let schema = document.schema();
-    let (mut tables, plain): (Vec<_>, Vec<_>) = properties(&schema).partition(|(_, key)| is_table(key));
-    tables.sort_by_key(|(name, _)| !is_required(&schema, name));
     let mut out = String::new();
+    tables(&mut out, "", &document.schema());
+    out
+}
+
+/// The plain keys of the table that is called `above`, then the tables in it.
+fn tables(out: &mut String, above: &str, schema: &Value) {
+    let (mut inner, plain): (Vec<_>, Vec<_>) = properties(schema).partition(|(_, key)| is_table(key));
+    inner.sort_by_key(|(name, _)| !is_required(schema, name));
     if !plain.is_empty() {
-        table(&mut out, &schema, &plain);
+        table(out, schema, &plain);
     }
-    for (name, key) in tables {
-        let (head, inner) = match key["items"].as_object() {
-            Some(_) => (format!("[[{name}]]"), &key["items"]),
-            None => (format!("[{name}]"), key),
+    for (name, key) in inner {
+        let path = if above.is_empty() { name.clone() } else { format!("{above}.{name}") };
+        let (head, schema) = match key["items"].as_object() {
+            Some(_) => (format!("[[{path}]]"), &key["items"]),
+            None => (format!("[{path}]"), key),
         };
         writeln!(out, "### `{head}`\n\n{}\n", text(key)).expect("a String");
-        table(&mut out, inner, &properties(inner).collect::<Vec<_>>());
+        tables(out, &path, schema);
     }
-    out
 }
 
 fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {

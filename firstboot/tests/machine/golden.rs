@@ -1,7 +1,7 @@
 //! The JSON that others read: a change here is a change for all who have a recording or read a report.
 
 use profiles::act::{Act, Step, Verb};
-use profiles::ask::{Answer, Ask, Ran, Slice, Table, Unit};
+use profiles::ask::{Answer, Ask, Consent, Probe, Ran, Signature, Slice, Table, Unit};
 use profiles::facts::Facts;
 use profiles::file::File;
 use profiles::plan::{Line, Plan, Verdict};
@@ -20,22 +20,32 @@ fn facts_are_a_list_of_questions_with_answers_and_read_back_alike() {
     facts.note(Ask::File("/f".to_owned()), Answer::File(Some(File::new("/f", "text"))));
     facts.note(Ask::File("/g".to_owned()), Answer::File(None));
     let slice = Slice { number: 3, guid: "g".into(), kind: "k".into(), name: "root".into(), first: 2048, last: 4095 };
-    let table = Table { guid: "d".into(), sector: 512, sectors: 9000, backup: 8999, partitions: vec![slice] };
+    let table =
+        Table { guid: "d".into(), primary: true, sector: 512, sectors: 9000, backup: 8999, partitions: vec![slice] };
     facts.note(Ask::Gpt("/dev/vda".to_owned()), Answer::Gpt(Some(table)));
     let unit = Unit { load: "loaded".into(), active: "active".into(), condition: true, ..Unit::default() };
     facts.note(Ask::Unit("a.service".to_owned()), Answer::Unit(unit));
     let outdated = Ask::Outdated { unit: "a.service".to_owned(), path: "/f".to_owned() };
     facts.note(outdated, Answer::Outdated(false));
+    let signature = Signature { offset: 1080, kind: "ext4".into(), uuid: Some("u".into()), label: None };
+    let probe = Probe { signatures: vec![signature], blank: false };
+    facts.note(Ask::Probe("/dev/vda".to_owned()), Answer::Probe(Some(probe)));
+    facts.note(Ask::Probe("/dev/vdb".to_owned()), Answer::Probe(None));
+    facts.note(Ask::Consent, Answer::Consent([Consent::Replace("bulk/3".to_owned())].into()));
 
     let wanted = json!([
         {"ask": {"run": ["id", "ana"]}, "answer": {"ran": {"rc": 1, "out": "out", "err": "err"}}},
         {"ask": {"file": "/f"}, "answer": {"file": {"path": "/f", "content": "text", "mode": 420, "owner": "root:root"}}},
         {"ask": {"file": "/g"}, "answer": {"file": null}},
-        {"ask": {"gpt": "/dev/vda"}, "answer": {"gpt": {"guid": "d", "sector": 512, "sectors": 9000, "backup": 8999,
+        {"ask": {"gpt": "/dev/vda"}, "answer": {"gpt": {"guid": "d", "primary": true, "sector": 512, "sectors": 9000, "backup": 8999,
             "partitions": [{"number": 3, "guid": "g", "kind": "k", "name": "root", "first": 2048, "last": 4095}]}}},
         {"ask": {"unit": "a.service"}, "answer": {"unit": {"load": "loaded", "active": "active", "file": "", "result": "",
             "job": false, "condition": true, "finished": false, "stale": false}}},
         {"ask": {"outdated": {"unit": "a.service", "path": "/f"}}, "answer": {"outdated": false}},
+        {"ask": {"probe": "/dev/vda"}, "answer": {"probe": {"signatures":
+            [{"offset": 1080, "kind": "ext4", "uuid": "u", "label": null}], "blank": false}}},
+        {"ask": {"probe": "/dev/vdb"}, "answer": {"probe": null}},
+        {"ask": "consent", "answer": {"consent": [{"replace": "bulk/3"}]}},
     ]);
     let text = serde_json::to_string(&facts).unwrap();
     assert_eq!(value(&text), wanted);
@@ -45,13 +55,12 @@ fn facts_are_a_list_of_questions_with_answers_and_read_back_alike() {
 fn report() -> Report {
     let put = Step::new(Act::Put(File::new("/f", "text")), "it is missing");
     let restart = Step::new(Act::unit("a.service", Verb::Restart), "its file changed").interrupts("a");
-    let line = |part: &str, verdict| Line { part: part.to_owned(), verdict };
     Report {
         plan: Plan(vec![
-            line("one", Verdict::Done),
-            line("two", Verdict::Do(vec![restart])),
-            line("three", Verdict::Wait("for two".to_owned())),
-            line("four", Verdict::refuse("this", "that", "so")),
+            Line { notes: vec!["all is well".to_owned()], ..Line::new("one", Verdict::Done) },
+            Line::new("two", Verdict::Do(vec![restart])),
+            Line::new("three", Verdict::Wait("for two".to_owned())),
+            Line::new("four", Verdict::refuse("this", "that", "so")),
         ]),
         done: vec![put],
         failure: Some("two: it broke".to_owned()),
@@ -69,8 +78,9 @@ fn a_report_names_all_verdicts_and_what_was_done_and_reads_back_alike() {
         "spec": crate::parts::spec().digest(),
         "source": "/usr/share/mimg/spec.json",
         "ready": false,
+        "hash": "",
         "plan": [
-            {"part": "one", "verdict": "done"},
+            {"part": "one", "verdict": "done", "notes": ["all is well"]},
             {"part": "two", "verdict": {"do": [{"act": {"unit": {"name": "a.service", "verb": "restart"}},
                 "why": "its file changed", "harm": {"interrupts": "a"}}]}},
             {"part": "three", "verdict": {"wait": "for two"}},
