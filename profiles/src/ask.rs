@@ -66,6 +66,33 @@ pub struct Probe {
     pub blank: bool,
 }
 
+impl Probe {
+    /// Nothing that libblkid knows is on it.
+    pub fn is_empty(&self) -> bool {
+        self.signatures.is_empty()
+    }
+
+    /// The first find of this kind.
+    pub fn find(&self, kind: &str) -> Option<&Signature> {
+        self.signatures.iter().find(|signature| signature.kind == kind)
+    }
+
+    /// What is on it, in words: each kind once, with its label and UUID.
+    pub fn shown(&self) -> String {
+        let mut words: Vec<String> = Vec::new();
+        for Signature { kind, uuid, label, .. } in &self.signatures {
+            let label = label.as_ref().filter(|label| !label.is_empty());
+            let label = label.map(|label| format!(" {label:?}")).unwrap_or_default();
+            let uuid = uuid.as_ref().map(|uuid| format!(" (UUID {uuid})")).unwrap_or_default();
+            let word = format!("{kind}{label}{uuid}");
+            if !words.contains(&word) {
+                words.push(word);
+            }
+        }
+        if words.is_empty() { "nothing known".to_owned() } else { words.join(", ") }
+    }
+}
+
 /// One find of libblkid.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -6,15 +6,17 @@
 //! A reference such as `lv:main/data` leads to the Part that offers it and to paths in /dev that do not depend on the
 //! order in which a kernel found its disks.
 
-use crate::part::Part;
-use crate::problem::{Finding, nearest};
-use crate::size::Size;
+mod graph;
+
+use crate::problem::nearest;
 use crate::spec::Spec;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
+
+pub use graph::Use;
+pub(crate) use graph::{check, is_ring};
 
 /// A device, written `KIND:NAME`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,176 +138,9 @@ impl<'de> Deserialize<'de> for Device {
     }
 }
 
-/// A device that a Part stands on, and the keys of the setting that says so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Use {
-    pub device: Device,
-    pub keys: Vec<String>,
-}
-
-impl Use {
-    pub fn new(device: &Device, keys: &[&str]) -> Self {
-        Use { device: device.clone(), keys: keys.iter().map(|key| key.to_string()).collect() }
-    }
-}
-
-/// How deep things may stand on each other: the answer to a ring is "unknown".
-const DEPTH: u32 = 16;
-
-impl Spec {
-    /// The paths of a device; see `Device::paths`.
-    pub fn devices(&self, device: &Device) -> Vec<String> {
-        device.paths(self)
-    }
-
-    /// The least size that (each of) `device` has on any machine that the settings let in; `None` where they do not say.
-    pub fn least(&self, device: &Device) -> Option<Size> {
-        self.least_within(device, DEPTH)
-    }
-
-    fn least_within(&self, device: &Device, depth: u32) -> Option<Size> {
-        let (name, depth) = (device.part(), depth.checked_sub(1)?);
-        let part = self.parts().into_iter().find(|part| part.name() == name)?;
-        part.least(device, &|below| self.least_within(below, depth))
-    }
-}
-
-/// What is wrong with the graph of all Parts: devices that nobody offers, that two stand on, or that stand on themselves.
-pub(crate) fn check(parts: &[Box<dyn Part + '_>]) -> Vec<Finding> {
-    let offered: Vec<String> = parts.iter().flat_map(|part| part.offers()).map(|device| device.to_string()).collect();
-    let mut users: BTreeMap<Device, String> = BTreeMap::new();
-    let mut findings = Vec::new();
-    for part in parts {
-        for wish in part.uses() {
-            findings.extend(unknown(&wish, &offered));
-            if let Some(other) = users.insert(wish.device.clone(), part.name()) {
-                findings.push(found(
-                    &wish,
-                    format!("{}, which {other} stands on already", wish.device),
-                    "a device that nothing else stands on",
-                ));
-            }
-        }
-    }
-    let above: BTreeMap<String, Vec<Use>> = parts.iter().map(|part| (part.name(), part.uses())).collect();
-    let after: BTreeMap<String, Vec<String>> = parts.iter().map(|part| (part.name(), part.after())).collect();
-    for (name, wish) in above.iter().flat_map(|(name, uses)| uses.iter().map(move |wish| (name, wish))) {
-        if let Some(ring) = way(&after, &wish.device.part(), name) {
-            let saw = format!("{}, which stands on {name} itself ({})", wish.device, ring.join(" on "));
-            findings.push(found(wish, saw, "devices that end at a disk"));
-            return findings;
-        }
-    }
-    findings
-}
-
-fn found(wish: &Use, saw: String, wanted: &str) -> Finding {
-    Finding { keys: wish.keys.clone(), saw, wanted: wanted.to_owned(), cure: "name another device".to_owned() }
-}
-
-fn unknown(wish: &Use, offered: &[String]) -> Option<Finding> {
-    let device = wish.device.to_string();
-    if offered.contains(&device) {
-        return None;
-    }
-    let cure = match nearest(&device, offered.iter().map(String::as_str)) {
-        Some(near) => format!("did you mean {near:?}?"),
-        None => format!("define {}", wish.device.part()),
-    };
-    let known = if offered.is_empty() { "none is defined yet".to_owned() } else { offered.join(", ") };
-    Some(Finding { keys: wish.keys.clone(), saw: format!("no {device}"), wanted: format!("one of: {known}"), cure })
-}
-
-/// A way from one Part down to another through what each comes after.
-fn way(after: &BTreeMap<String, Vec<String>>, from: &str, to: &str) -> Option<Vec<String>> {
-    fn walk(after: &BTreeMap<String, Vec<String>>, path: &mut Vec<String>, seen: &mut Vec<String>, to: &str) -> bool {
-        let Some(last) = path.last().cloned() else { return false };
-        if last == to {
-            return true;
-        }
-        for next in after.get(&last).into_iter().flatten() {
-            if !seen.contains(next) {
-                seen.push(next.clone());
-                path.push(next.clone());
-                if walk(after, path, seen, to) {
-                    return true;
-                }
-                path.pop();
-            }
-        }
-        false
-    }
-    let mut path = vec![from.to_owned()];
-    let mut seen = path.clone();
-    walk(after, &mut path, &mut seen, to).then_some(path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ask::Ask;
-    use crate::facts::Facts;
-    use crate::plan::Verdict;
-
-    /// What makes one device of others.
-    struct Made {
-        of: Vec<Device>,
-        offers: Device,
-    }
-
-    impl Part for Made {
-        fn name(&self) -> String {
-            self.offers.part()
-        }
-
-        fn uses(&self) -> Vec<Use> {
-            self.of.iter().map(|device| Use::new(device, &["md", "of"])).collect()
-        }
-
-        fn offers(&self) -> Vec<Device> {
-            vec![self.offers.clone()]
-        }
-
-        fn asks(&self, _: &Spec, _: &Facts) -> Vec<Ask> {
-            Vec::new()
-        }
-
-        fn plan(&self, _: &Spec, _: &Facts) -> Verdict {
-            Verdict::Done
-        }
-    }
-
-    /// What is found wrong with devices that are made of others.
-    fn findings(all: &[(&str, &[&str])]) -> Vec<String> {
-        let device = |text: &&str| Device::parse(text).unwrap();
-        let made = |(offers, of): &(&str, &[&str])| {
-            let part = Made { of: of.iter().map(device).collect(), offers: device(offers) };
-            Box::new(part) as Box<dyn Part>
-        };
-        let parts: Vec<Box<dyn Part>> = all.iter().map(made).collect();
-        check(&parts)
-            .into_iter()
-            .map(|finding| format!("{}; {}; {}", finding.saw, finding.wanted, finding.cure))
-            .collect()
-    }
-
-    #[test]
-    fn devices_that_nobody_offers_that_two_want_or_that_stand_on_themselves_are_told() {
-        assert_eq!(findings(&[("disk:a/b", &[]), ("md:x", &["disk:a/b"]), ("lv:v/l", &["md:x"])]), [""; 0]);
-        assert_eq!(
-            findings(&[("md:boot", &[]), ("luks:x", &["md:bot"])]),
-            ["no md:bot; one of: md:boot, luks:x; did you mean \"md:boot\"?"]
-        );
-        assert_eq!(
-            findings(&[("md:x", &[]), ("lv:v/a", &["md:x"]), ("lv:v/b", &["md:x"])]),
-            ["md:x, which lv v/a stands on already; a device that nothing else stands on; name another device"]
-        );
-        assert_eq!(
-            findings(&[("md:x", &["luks:y"]), ("luks:y", &["md:x"])]),
-            ["md:x, which stands on luks y itself (md x on luks y); devices that end at a disk; name another device"]
-        );
-        assert_eq!(findings(&[("md:x", &["md:x"])]).len(), 1);
-    }
 
     #[test]
     fn references_are_read_and_written_alike() {

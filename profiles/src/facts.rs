@@ -55,15 +55,16 @@ impl Facts {
     }
 
     /// How a command ended; `None` while it was not asked.
-    pub fn ran(&self, argv: &[&str]) -> Option<&Ran> {
-        match self.0.get(&Ask::run(argv)) {
+    pub fn ran<Word: AsRef<str>>(&self, argv: &[Word]) -> Option<&Ran> {
+        let argv: Vec<&str> = argv.iter().map(AsRef::as_ref).collect();
+        match self.0.get(&Ask::run(&argv)) {
             Some(Answer::Ran(ran)) => Some(ran),
             _ => None,
         }
     }
 
     /// What a command that ended well printed, without the white space around it.
-    pub fn said(&self, argv: &[&str]) -> Option<&str> {
+    pub fn said<Word: AsRef<str>>(&self, argv: &[Word]) -> Option<&str> {
         self.ran(argv).filter(|ran| ran.rc == 0).map(|ran| ran.out.trim())
     }
 

@@ -13,7 +13,7 @@ use std::fmt;
 
 /// A disk that udev is not done with has no serial number, or is not there yet: another one could be the only one that
 /// matches. Waiting for longer than this helps nobody.
-const SETTLE: [&str; 3] = ["udevadm", "settle", "--timeout=20"];
+pub(crate) const SETTLE: [&str; 3] = ["udevadm", "settle", "--timeout=20"];
 const LSBLK: [&str; 4] = [
     "lsblk",
     "--json",

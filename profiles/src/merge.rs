@@ -2,7 +2,7 @@
 //!
 //! There are no precedence numbers. Who includes another replaces what that one says. Two that are included side by
 //! side must agree, unless one of them replaced the very value that the other still has; else both places are named.
-//! Lists are joined. Tables of an array with the same `name` are the same thing.
+//! Lists are joined. Tables of an array with the same `name` are the same thing, unless they name different groups (`vg`).
 
 use crate::problem::{Problem, Span, Texts};
 use std::collections::BTreeMap;
@@ -135,10 +135,7 @@ impl<'a> Entry<'a> {
     }
 
     fn name(&self) -> Option<&str> {
-        match &self.value {
-            Value::Table(entries) => entries.get("name")?.text(),
-            _ => None,
-        }
+        self.get("name")?.text()
     }
 
     /// Takes the smallest thing out that encloses `span`, so that the rest can be read on. Its key (the number of an
@@ -222,7 +219,11 @@ impl<'a> Entry<'a> {
     /// Tables of the same name, or equal leaves.
     fn same_thing(&self, other: &Entry<'a>) -> bool {
         match (&self.value, &other.value) {
-            (Value::Table(_), Value::Table(_)) => self.name().is_some() && self.name() == other.name(),
+            (Value::Table(_), Value::Table(_)) => {
+                let group = |entry: &Entry<'a>| entry.get("vg").and_then(|vg| vg.text().map(str::to_owned));
+                let apart = group(self).zip(group(other)).is_some_and(|(mine, theirs)| mine != theirs);
+                self.name().is_some() && self.name() == other.name() && !apart
+            }
             (Value::Leaf(_), Value::Leaf(_)) => self.shown() == other.shown(),
             _ => false,
         }

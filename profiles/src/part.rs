@@ -1,5 +1,6 @@
 //! A Part: one kind of thing that a machine has. Each kind's whole story is one file below `part/`.
 
+use crate::act::Step;
 use crate::ask::Ask;
 use crate::device::{Device, Use};
 use crate::facts::Facts;
@@ -10,8 +11,12 @@ use crate::size::Size;
 use crate::spec::Spec;
 
 pub mod disk;
+pub mod filesystem;
 mod hostname;
 pub mod journald;
+pub mod luks;
+pub mod lv;
+pub mod md;
 mod members;
 mod node;
 pub mod repository;
@@ -22,6 +27,7 @@ pub mod system;
 mod timezone;
 pub mod unit;
 pub mod user;
+pub mod vg;
 
 pub use node::SEED_LABEL;
 
@@ -47,8 +53,14 @@ pub trait Part {
 
     /// The least size that a device which it offers has on any machine, where the settings say so; `below` tells the same
     /// of devices that it uses.
-    fn least(&self, _device: &Device, _below: &dyn Fn(&Device) -> Option<Size>) -> Option<Size> {
+    fn least(&self, _device: &Device, _spec: &Spec, _below: &dyn Fn(&Device) -> Option<Size>) -> Option<Size> {
         None
+    }
+
+    /// Whether a device that it offers, and that is not there, is one that it has yet to make. Otherwise it only has to be
+    /// opened, and may hold something.
+    fn makes(&self, _device: &Device, _spec: &Spec, _facts: &Facts) -> bool {
+        true
     }
 
     /// Debian packages that this Part needs in the image.
@@ -84,6 +96,11 @@ pub(crate) fn all(spec: &Spec) -> Vec<Box<dyn Part + '_>> {
     let settings = &spec.settings;
     let mut parts: Vec<Box<dyn Part>> = vec![Box::new(node::Node), Box::new(members::Members)];
     parts.extend(settings.disk.iter().map(|disk| Box::new(disk) as Box<dyn Part>));
+    parts.extend(settings.md.iter().map(|md| Box::new(md) as Box<dyn Part>));
+    parts.extend(settings.luks.iter().map(|luks| Box::new(luks) as Box<dyn Part>));
+    parts.extend(settings.vg.iter().map(|vg| Box::new(vg) as Box<dyn Part>));
+    parts.extend(settings.lv.iter().map(|lv| Box::new(lv) as Box<dyn Part>));
+    parts.extend(filesystem::volumes(&settings.filesystem).map(|volume| Box::new(volume) as Box<dyn Part>));
     parts.extend(settings.system.iter().map(|system| Box::new(root::Root(system)) as Box<dyn Part>));
     parts.extend(spec.node.iter().map(|name| Box::new(hostname::Hostname(name)) as Box<dyn Part>));
     parts.extend(settings.timezone.iter().map(|zone| Box::new(timezone::Timezone(zone)) as Box<dyn Part>));
@@ -96,9 +113,27 @@ pub(crate) fn all(spec: &Spec) -> Vec<Box<dyn Part + '_>> {
     parts
 }
 
+/// Why the file of something is written that is there already, while its file is not: the root file system is a new one.
+const ADOPTED: &str = "it was made for this node before: adopted with all that is on it";
+
 /// The wanted files that are not on the machine as they should be: text, mode or owner differ, or they are missing.
 fn differing(wanted: &[File], facts: &Facts) -> Vec<File> {
     wanted.iter().filter(|file| facts.file(&file.path) != Some(file)).cloned().collect()
+}
+
+/// What a Part concludes that has these steps before those of `verdict`; where it waits or refuses, none is done.
+fn before(first: Vec<Step>, verdict: Verdict) -> Verdict {
+    match verdict {
+        Verdict::Done => Verdict::from_steps(first),
+        Verdict::Do(rest) => Verdict::Do(first.into_iter().chain(rest).collect()),
+        other => other,
+    }
+}
+
+/// Why nothing is done to storage: without a node nothing can be known to be ours.
+fn of_nobody(spec: &Spec) -> Option<Verdict> {
+    let wait = || Verdict::Wait("volumes belong to a node; this image is none yet".to_owned());
+    spec.node.is_none().then(wait)
 }
 
 impl<T: Part> Part for &T {
@@ -114,8 +149,11 @@ impl<T: Part> Part for &T {
     fn offers(&self) -> Vec<Device> {
         (**self).offers()
     }
-    fn least(&self, device: &Device, below: &dyn Fn(&Device) -> Option<Size>) -> Option<Size> {
-        (**self).least(device, below)
+    fn least(&self, device: &Device, spec: &Spec, below: &dyn Fn(&Device) -> Option<Size>) -> Option<Size> {
+        (**self).least(device, spec, below)
+    }
+    fn makes(&self, device: &Device, spec: &Spec, facts: &Facts) -> bool {
+        (**self).makes(device, spec, facts)
     }
     fn packages(&self) -> Vec<&'static str> {
         (**self).packages()

@@ -1,8 +1,8 @@
 //! A Profile: a TOML fragment of what a machine should be. A node's file has the same keys.
 
 use crate::part::{
-    disk::Disk, journald::Journald, repository::Repository, ssh::Ssh, swap::Swap, system::System, unit::Unit,
-    user::User,
+    disk::Disk, filesystem::Filesystem, journald::Journald, luks::Luks, lv::Lv, md::Md, repository::Repository,
+    ssh::Ssh, swap::Swap, system::System, unit::Unit, user::User, vg::Vg,
 };
 use crate::problem::{Finding, nearest};
 use crate::schema;
@@ -38,6 +38,21 @@ pub struct Profile {
     /// Disks that get a partition table of ours, or, the one that the machine booted from, further partitions.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub disk: Vec<Disk>,
+    /// Arrays of several devices, made by md: RAID.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub md: Vec<Md>,
+    /// Encrypted devices.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub luks: Vec<Luks>,
+    /// Volume groups of LVM.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub vg: Vec<Vg>,
+    /// Logical volumes of LVM.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lv: Vec<Lv>,
+    /// File systems, and where they are mounted; swap devices as well.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub filesystem: Vec<Filesystem>,
     /// A name of the IANA time zone database, such as "Europe/Berlin".
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(title = "time zone", transform = schema::timezones)]

@@ -50,7 +50,11 @@ impl Spec {
         if head.format != Self::FORMAT {
             return Err(format!("it has format {}, this mimg reads format {}", head.format, Self::FORMAT));
         }
-        serde_json::from_str(json).map_err(|error| format!("it is damaged: {error}"))
+        let spec: Spec = serde_json::from_str(json).map_err(|error| format!("it is damaged: {error}"))?;
+        match device::is_ring(&spec) {
+            true => Err("it is damaged: devices in it stand on themselves".to_owned()),
+            false => Ok(spec),
+        }
     }
 
     /// Its JSON, stable: the same Spec gives the same bytes.

@@ -232,7 +232,7 @@ impl Part for Disk {
         self.partition.iter().map(device).collect()
     }
 
-    fn least(&self, device: &Device, _: &dyn Fn(&Device) -> Option<Size>) -> Option<Size> {
+    fn least(&self, device: &Device, _: &Spec, _: &dyn Fn(&Device) -> Option<Size>) -> Option<Size> {
         let Device::Disk { partition, .. } = device else { return None };
         match self.partition.iter().find(|known| known.name == *partition)?.size {
             Extent::Size(size) => Some(size),

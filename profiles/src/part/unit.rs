@@ -138,6 +138,32 @@ pub(super) fn plan(name: &str, enable: bool, start: bool, ours: bool, facts: &Fa
     Verdict::from_steps(steps)
 }
 
+/// The name of the unit that stands for a path, as systemd-escape(1) makes it.
+pub(super) fn of_path(path: &str, kind: &str) -> String {
+    format!("{}.{kind}", escaped(path.trim_matches('/')))
+}
+
+/// Words as a part of a unit's name.
+pub(super) fn escaped(words: &str) -> String {
+    let escape = |(index, c): (usize, u8)| match c {
+        b'/' => "-".to_owned(),
+        b'.' if index == 0 => r"\x2e".to_owned(),
+        b':' | b'_' | b'.' => char::from(c).to_string(),
+        _ if c.is_ascii_alphanumeric() => char::from(c).to_string(),
+        _ => format!(r"\x{c:02x}"),
+    };
+    words.bytes().enumerate().map(escape).collect()
+}
+
+/// What follows once the file of a unit was written: steps to enable and start it.
+pub(super) fn to_come(name: &str, facts: &Facts) -> Vec<Step> {
+    if facts.unit(name).is_some_and(|unit| unit.active == "active") {
+        return Vec::new();
+    }
+    let enable = Step::new(Act::unit(name, Verb::Enable), "for every boot");
+    vec![enable, Step::new(Act::unit(name, Verb::Start), "it is not running")]
+}
+
 /// Why a unit cannot be driven at this moment: a job of systemd's is still under way.
 pub(super) fn busy(name: &str, facts: &Facts) -> Option<Verdict> {
     facts.unit(name).filter(|unit| unit.job).map(|_| Verdict::Wait(format!("systemd still has a job for {name}")))
@@ -146,4 +172,23 @@ pub(super) fn busy(name: &str, facts: &Facts) -> Option<Verdict> {
 /// The steps first; when there are none, the reason to wait.
 fn wait_or(steps: Vec<Step>, why: String) -> Verdict {
     if steps.is_empty() { Verdict::Wait(why) } else { Verdict::Do(steps) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_named_after_paths_as_systemd_escape_does() {
+        for (path, unit) in [
+            ("/srv", "srv.mount"),
+            ("/srv/my-data/x", r"srv-my\x2ddata-x.mount"),
+            ("/srv/.hidden/a.b", r"srv-.hidden-a.b.mount"),
+            ("/.x", r"\x2ex.mount"),
+            ("/a+b@c:d_e", r"a\x2bb\x40c:d_e.mount"),
+        ] {
+            assert_eq!(of_path(path, "mount"), unit);
+        }
+        assert_eq!(of_path("/dev/disk/by-uuid/6F-7", "device"), r"dev-disk-by\x2duuid-6F\x2d7.device");
+    }
 }

@@ -100,8 +100,11 @@ fn debians_automatics_are_off(vm: &mut Running) -> Result<()> {
         said(vm, "grep -qx 'AUTO -all' /etc/mdadm/mdadm.conf")?;
     }
     if vm.shell("command -v lvmconfig")?.rc == 0 {
-        let activation = said(vm, "lvmconfig activation/auto_activation_volume_list")?;
-        ensure!(activation.contains("@mimg"), "LVM activates by itself: {activation}");
+        let activation = said(vm, "lvmconfig global/event_activation activation/auto_activation_volume_list")?;
+        ensure!(
+            activation == "event_activation=0\nauto_activation_volume_list=[]",
+            "LVM activates by itself: {activation}"
+        );
     }
     ensure!(said(vm, "cat /proc/cmdline")?.contains("systemd.gpt_auto=0"));
     Ok(())

@@ -29,6 +29,24 @@ impl Bench {
         Ok(bench)
     }
 
+    /// With the image of a node of this name, and files of its own: paths relative to the root, and contents.
+    pub fn of_node(name: &str, settings: &str, files: &[(&str, &str)]) -> Result<Bench> {
+        let folder = tempfile::tempdir()?;
+        let (fleet, image) = (folder.path().join("fleet"), folder.path().join(format!("{name}.img")));
+        let mimg = images::mimg()?;
+        run(Command::new(&mimg).arg("init").arg(&fleet))?;
+        fs::write(fleet.join(format!("nodes/{name}.toml")), settings)?;
+        for (path, content) in files {
+            let path = fleet.join("overlays/base").join(path);
+            fs::create_dir_all(path.parent().context("a file in a folder")?)?;
+            fs::write(path, content)?;
+        }
+        run(Command::new(&mimg).args(["build", "--node", name, "--fleet"]).arg(&fleet).arg("--out").arg(&image))?;
+        let bench = Bench { folder, image };
+        Disk::overlay(&bench.image, Format::Raw, bench.path("disk"), Some(DISK))?;
+        Ok(bench)
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

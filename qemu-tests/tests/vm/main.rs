@@ -9,4 +9,6 @@ mod refused;
 mod secure_boot;
 mod seed;
 mod several;
+mod volumes;
+mod volumes_cut;
 mod waiting_unit;
