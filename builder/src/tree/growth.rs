@@ -132,6 +132,8 @@ impl Growth<'_> {
         let draft = self.making.shelf.draft()?;
         let owners = unpacker.owners().all();
         let layer = Layer::capture(&self.tree.root, before, after, &self.payloads, owners, draft.path())?;
+        // One that is there already stands on a layer that is gone, and its files are others: scripts make random things.
+        self.making.shelf.forget("layers", key)?;
         Ok(layer.moved(self.making.shelf.keep("layers", key, draft)?))
     }
 

@@ -87,6 +87,17 @@ impl Spec {
         })
     }
 
+    /// What is wrong where `device` is on disks that are not all there, below something that needs them all.
+    pub(crate) fn lacking(&self, keys: &[&str], device: &Device) -> Option<Finding> {
+        let Device::Disk { group, .. } = device else { return None };
+        let absent = self.settings.disk.iter().find(|disk| disk.name == *group)?.absent();
+        (absent > 0).then(|| {
+            let saw = format!("{device}, with {absent} of its disks absent");
+            let cure = format!("take `absent` out of [[disk]] {group}, or make an array of it with [[md]]");
+            Finding::new(keys, saw, "disks that are all there: only arrays are made without a member", cure)
+        })
+    }
+
     /// What is wrong where `device` is not one, but one on each disk of a group.
     pub(crate) fn several(&self, keys: &[&str], device: &Device) -> Option<Finding> {
         let count = self.devices(device).len();

@@ -282,10 +282,12 @@ impl Part for Vg {
                 "name what it is to stand on",
             ));
         }
-        let misfit = |(index, device): (usize, &Device)| {
-            spec.misfit(&["vg", &self.name, "devices", &index.to_string()], device, Kind::Lvm)
-        };
-        findings.extend(self.devices.iter().enumerate().filter_map(misfit));
+        for (index, device) in self.devices.iter().enumerate() {
+            let index = index.to_string();
+            let keys = ["vg", &self.name, "devices", &index];
+            findings.extend(spec.misfit(&keys, device, Kind::Lvm));
+            findings.extend(spec.lacking(&keys, device));
+        }
         findings
     }
 

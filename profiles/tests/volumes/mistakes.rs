@@ -31,6 +31,11 @@ fn devices_that_nobody_offers_that_two_use_and_that_stand_on_themselves() {
             ("a partition for something else", "[\"disk:system/data\"]", "[\"disk:system/root-b\"]"),
             ("a group that is a folder of /dev", "[[vg]]\nname = \"main\"", "[[vg]]\nname = \"net\""),
             ("a group on nothing", "[\"disk:system/data\"]", "[]"),
+            (
+                "a group on disks that are not all there",
+                "name = \"system\"",
+                "name = \"system\"\ncount = 2\nabsent = 1"
+            ),
             ("a name twice", "[[lv]]\nname = \"db\"", "[[lv]]\nname = \"data\""),
         ]
     ));

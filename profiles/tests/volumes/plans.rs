@@ -323,8 +323,9 @@ fn a_key_decides_whether_an_encrypted_device_is_opened() {
     key(&mut none, None);
     key(&mut wrong, Some("another"));
     key(&mut open, None);
-    let mut blank = pair();
+    let (mut blank, mut empty) = (pair(), pair());
     key(&mut blank, None);
+    key(&mut empty, Some(""));
     insta::assert_snapshot!(told(&[
         ("closed", line(&spec, &closed(), "luks crypt")),
         ("what stands on it meanwhile", line(&spec, &closed(), "vg main")),
@@ -332,6 +333,7 @@ fn a_key_decides_whether_an_encrypted_device_is_opened() {
         ("another key", line(&spec, &wrong, "luks crypt")),
         ("open, and the key taken away", line(&spec, &open, "luks crypt")),
         ("nothing made yet, and no key", line(&spec, &blank, "luks crypt")),
+        ("nothing made yet, and an empty key", line(&spec, &empty, "luks crypt")),
     ]));
 }
 

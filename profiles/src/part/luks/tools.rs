@@ -102,11 +102,13 @@ impl Luks {
     }
 
     pub(super) fn no_key(&self, facts: &Facts) -> Option<Verdict> {
-        let there = facts.said(&self.stat()).is_some_and(|kind| kind.starts_with("regular"));
-        (!there).then(|| {
-            let cure = "put it there, readable by root alone, or name another file in [[luks]]";
-            Verdict::refuse(format!("no file {}", self.key), format!("the key of luks {}", self.name), cure)
-        })
+        let saw = match facts.said(&self.stat()) {
+            Some("regular file") => return None,
+            Some("regular empty file") => format!("nothing in {}", self.key),
+            _ => format!("no file {}", self.key),
+        };
+        let cure = "put it there, readable by root alone, or name another file in [[luks]]";
+        Some(Verdict::refuse(saw, format!("the key of luks {}", self.name), cure))
     }
 
     pub(super) fn misfit(&self) -> Verdict {

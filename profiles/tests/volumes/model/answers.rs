@@ -66,7 +66,11 @@ impl Machine {
                 let bytes = self.filled(path, "btrfs")?;
                 Some(format!("\tdevid    1 size {bytes} used 92274688 path {path}\n"))
             })),
-            ["stat", .., key] => said(self.keys.get(*key).map(|_| "regular file\n".to_owned())),
+            ["stat", .., key] => said(
+                self.keys
+                    .get(*key)
+                    .map(|key| if key.is_empty() { "regular empty file\n" } else { "regular file\n" }.to_owned()),
+            ),
             ["dmsetup", "info", .., name] => {
                 said(self.crypts.iter().find(|(_, crypt)| crypt.open).map(|(below, _)| {
                     let uuid = self.uuid(below, "crypto_LUKS").unwrap_or("").replace('-', "");
