@@ -22,10 +22,10 @@ pub fn plan(cli: &Cli, node: &str, recording: &Path, picture: Option<&Path>) -> 
     let open: BTreeSet<_> = parts.iter().flat_map(|part| open_questions(part.as_ref(), &spec, &facts)).collect();
     if !open.is_empty() {
         eprintln!(
-            "{shown} does not answer {} questions of node {node}; what hangs on them waits or is shown as if to be done:",
+            "{shown} was not recorded for node {node}: it leaves {} questions open, and what hangs on them waits, or is \
+             shown as if to be done.\nTo have them answered: mimg spec --node {node} | ssh MACHINE firstboot facts --json --spec -",
             open.len()
         );
-        open.iter().for_each(|ask| eprintln!("  {}", serde_json::to_string(ask).unwrap_or_default()));
     }
     let source = format!("node {node} of the fleet");
     let report =

@@ -30,23 +30,39 @@ pub fn draw(board: &mut Board, spec: &Spec, plan: &Plan, facts: &Facts, drives: 
     }
     bottom = draw_missing(board, spec, bottom, &mut places);
     let parts = spec.parts();
-    let mut ends: Vec<f64> = Vec::new();
-    for (part, depth) in storage(&parts) {
-        let below = stands_on(spec, part, &places);
+    let storage = storage(&parts);
+    for column in storage.chunk_by(|one, next| one.1 == next.1) {
+        bottom = bottom.max(draw_column(board, spec, plan, column, top + MARGIN, &mut places));
+    }
+    bottom
+}
+
+/// Parts that are equally far from the disks, each about where it stands on something.
+fn draw_column(
+    board: &mut Board,
+    spec: &Spec,
+    plan: &Plan,
+    column: &[(&dyn Part, usize)],
+    top: f64,
+    places: &mut Places,
+) -> f64 {
+    let mut boxes: Vec<(f64, &dyn Part, usize, Vec<Area>)> = Vec::new();
+    for (part, depth) in column {
+        let below = stands_on(spec, *part, places);
         let middle = below.iter().map(|area| area.y).sum::<f64>() / below.len().max(1) as f64;
-        if ends.len() < depth {
-            ends.resize(depth, top + MARGIN);
-        }
-        let end = &mut ends[depth - 1];
+        boxes.push((middle, *part, *depth, below));
+    }
+    boxes.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let mut end = top;
+    for (middle, part, depth, below) in boxes {
         let x = MARGIN + depth as f64 * (WIDTH + APART);
-        let area = Area { x, y: middle.max(*end), width: WIDTH, height: HEIGHT };
-        *end = area.y + STEP;
-        bottom = bottom.max(*end);
+        let area = Area { x, y: middle.max(end), width: WIDTH, height: HEIGHT };
+        end = area.y + STEP;
         below.iter().for_each(|from| board.arrow(*from, area));
         board.area(area, fate(plan, &part.name()), &part.name(), &part.about());
         places.insert(part.name(), area);
     }
-    bottom
+    end
 }
 
 fn draw_drive(board: &mut Board, plan: &Plan, facts: &Facts, drive: &Drive, top: f64, places: &mut Places) -> f64 {
@@ -112,15 +128,19 @@ fn draw_missing(board: &mut Board, spec: &Spec, top: f64, places: &mut Places) -
 /// The Parts that stand on disks, each after those that it stands on, with the length of the way to a disk.
 fn storage<'a>(parts: &'a [Box<dyn Part + 'a>]) -> Vec<(&'a dyn Part, usize)> {
     let mut depths: BTreeMap<String, usize> = BTreeMap::new();
-    let mut found: Vec<(&dyn Part, usize)> = Vec::new();
-    for part in parts {
-        let partition = |device: &Device| matches!(device, Device::Disk { .. });
-        let on_disks = part.uses().iter().any(|wish| partition(&wish.device));
-        let above = part.after().iter().filter_map(|name| depths.get(name)).max().copied();
-        let Some(depth) = above.or(on_disks.then_some(0)) else { continue };
-        depths.insert(part.name(), depth + 1);
-        found.push((part.as_ref(), depth + 1));
+    // What stands on disks through any number of others is known after as many rounds at most.
+    for _ in parts {
+        for part in parts {
+            let on_disk = part.uses().iter().any(|wish| matches!(wish.device, Device::Disk { .. }));
+            let below = part.after().iter().filter_map(|name| depths.get(name)).max().copied();
+            if let Some(depth) = below.or(on_disk.then_some(0)) {
+                depths.insert(part.name(), depth + 1);
+            }
+        }
     }
+    let depth = |part: &'a Box<dyn Part + 'a>| Some((part.as_ref(), *depths.get(&part.name())?));
+    let mut found: Vec<(&dyn Part, usize)> = parts.iter().filter_map(depth).collect();
+    found.sort_by_key(|(_, depth)| *depth);
     found
 }
 

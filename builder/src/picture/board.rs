@@ -41,7 +41,8 @@ impl Fate {
         match self {
             Fate::Keep => "#e8edf3",
             Fate::Grow => "#cfe3ff",
-            Fate::Create | Fate::Change => "#cdeed6",
+            Fate::Create => "#bfe8ca",
+            Fate::Change => "#c9ecf0",
             Fate::Wait => "#fdeebd",
             Fate::Refuse => "#ffd9c2",
             Fate::Erase => "#ff9f9a",
