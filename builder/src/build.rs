@@ -14,6 +14,7 @@ use crate::image::{Image, Layout, Writing, ext4, stream};
 use crate::lock::Locked;
 use crate::progress::Progress;
 use crate::room;
+use crate::tree::layer;
 use crate::tree::overlay::Overlay;
 use crate::tree::root::Attributes;
 use crate::tree::scan;
@@ -99,8 +100,9 @@ impl Run<'_> {
 
         // A file system that was packed before is copied beside all that follows.
         let writing = RefCell::new(None);
+        let own = Own::of(order)?;
         let packed = |stem: &str| match self.packed(&shelf, stem).map(|base| Writing::begin(base, &layout, order.out)) {
-            Some(begun) => writing.replace(Some(begun)).is_none(),
+            Some(begun) => writing.replace(Some(begun)).is_none() && !own.touches_bulk(),
             None => false,
         };
         let base = base()?;
@@ -122,10 +124,10 @@ impl Run<'_> {
             stem.complete(tree.root())?;
         }
         let before = stem.state(tree.root())?;
-        furnish(&tree, order)?;
-        let own = Edit::between(tree.root(), &before, &stem.state(tree.root())?)?;
-        let read = own.files().map(|path| initramfs::reads(tree.path(), path)).collect::<Result<Vec<_>>>()?;
-        let initramfs = || match (read.contains(&true), initramfs) {
+        own.furnish(&tree, order)?;
+        let furnished = Edit::between(tree.root(), &before, &stem.state(tree.root())?)?;
+        let read = initramfs::reads(tree.path(), furnished.files())?;
+        let initramfs = || match (read, initramfs) {
             (false, Some(initramfs)) => initramfs.end(),
             _ => {
                 stem.complete(tree.root())?;
@@ -147,6 +149,7 @@ impl Run<'_> {
             base.save()?;
             shelf.keep("bases", &key, draft)?;
         }
+        work.leave();
         Ok(image)
     }
 
@@ -157,10 +160,12 @@ impl Run<'_> {
         Ok(shelf::key(&["base", stem, &uuid.to_string(), &own.to_string(), &epoch.to_string()]))
     }
 
-    /// Bytes of the fleet's overlays, in large steps: a small change leaves the file system's size as it is.
+    /// Bytes of the fleet's overlays, in large steps that begin beyond what the file system has to spare anyway: a small
+    /// overlay, the first one too, leaves its size as it is.
     fn own_size(&self) -> Result<u64> {
+        const STEP: u64 = 64 << 20;
         let bytes = self.order.own_overlays().map(|(_, folder)| clean::bytes(&folder)).sum::<Result<u64>>()?;
-        Ok(bytes.next_multiple_of(64 << 20))
+        Ok(if bytes < STEP { 0 } else { bytes.next_multiple_of(STEP) })
     }
 
     /// The root file system that an earlier run packed of the same tree.
@@ -195,22 +200,41 @@ fn base() -> Result<BTreeSet<String>> {
     Ok(fleet::Fleet::catalog()?.profile("base")?.packages().into_keys().collect())
 }
 
-/// Puts into the tree what no package brings: overlays, the Parts' files, firstboot and its Spec.
-fn furnish(tree: &Tree, order: &Order) -> Result<()> {
-    let spec = order.spec;
-    let replaces: Vec<&str> = spec.settings.replaces.iter().map(String::as_str).collect();
-    tree.overlays(&Overlay::of(spec, order.overlays)?, &replaces)?;
-    for part in spec.parts() {
-        for file in part.files() {
-            tree.put(&file).with_context(|| format!("putting the files of {}", part.name()))?;
+/// What no package brings: overlays, the Parts' files, firstboot and its Spec.
+struct Own {
+    overlays: Vec<Overlay>,
+    /// Each with the name of what wants it.
+    files: Vec<(String, File)>,
+}
+
+impl Own {
+    fn of(order: &Order) -> Result<Own> {
+        let spec = order.spec;
+        let parts = spec.parts();
+        let wanted = parts.iter().flat_map(|part| part.files().into_iter().map(|file| (part.name(), file)));
+        let mut files: Vec<(String, File)> = wanted.collect();
+        let sources = node_sources(order.archive, &spec.settings.components);
+        files.extend(sources.map(|file| ("[archive]".to_owned(), file)));
+        files.push(("firstboot".to_owned(), File::new(firstboot::place::SPEC, spec.json())));
+        Ok(Own { overlays: Overlay::of(spec, order.overlays)?, files })
+    }
+
+    /// Whether any of it goes where a light tree has nothing; by its path in /usr too, where /lib is a link to.
+    fn touches_bulk(&self) -> bool {
+        let files = self.files.iter().map(|(_, file)| Path::new(file.path.trim_start_matches('/')));
+        let mut paths = self.overlays.iter().flat_map(Overlay::paths).chain(files);
+        paths.any(|path| layer::is_bulk(path) || layer::is_bulk(&Path::new("usr").join(path)))
+    }
+
+    fn furnish(&self, tree: &Tree, order: &Order) -> Result<()> {
+        let replaces: Vec<&str> = order.spec.settings.replaces.iter().map(String::as_str).collect();
+        tree.overlays(&self.overlays, &replaces)?;
+        for (who, file) in &self.files {
+            tree.put(file).with_context(|| format!("putting the files of {who}"))?;
         }
+        let attributes = Attributes { uid: 0, gid: 0, mode: 0o755, mtime: tree.epoch() };
+        tree.root().write(Path::new("usr/bin/firstboot"), FIRSTBOOT, attributes)
     }
-    if let Some(sources) = node_sources(order.archive, &spec.settings.components) {
-        tree.put(&sources)?;
-    }
-    tree.put(&File::new(firstboot::place::SPEC, spec.json()))?;
-    let attributes = Attributes { uid: 0, gid: 0, mode: 0o755, mtime: tree.epoch() };
-    tree.root().write(Path::new("usr/bin/firstboot"), FIRSTBOOT, attributes)
 }
 
 /// What the finished machine's apt uses; none unless the fleet says so.

@@ -16,7 +16,7 @@ use builder::publish::signature::{PublicKey, SigningKey};
 use builder::publish::{Format, Publication};
 use builder::receipt::{self, Receipt};
 use builder::secrets::{self, Store, identity::Identity};
-use builder::work::Work;
+use builder::work::{self, Work};
 use builder::{
     check, clean, completion, diff, editor, folder, image::fat, man, room, tree::sandbox, verify, vm::trial,
 };
@@ -38,10 +38,9 @@ use uuid::Uuid;
 fn main() -> ExitCode {
     completion::answer();
     let cli = Cli::parse();
-    match run(&cli) {
-        Ok(code) => code,
-        Err(error) => fail(&cli, &error),
-    }
+    let code = run(&cli).unwrap_or_else(|error| fail(&cli, &error));
+    work::wait_for_removals();
+    code
 }
 
 /// Shows what went wrong: problems with their places, anything else with its causes.

@@ -10,6 +10,8 @@ use nix::fcntl::{Flock, FlockArg};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 /// The folder of this run. Dropping it removes it.
@@ -60,6 +62,12 @@ impl Work {
         Ok(folders(cache)?.into_iter().filter(|path| lock(path).is_ok_and(|free| free.is_some())).collect())
     }
 
+    /// Removes it beside what is done next; `wait_for_removals` waits for the end.
+    pub fn leave(self) {
+        let removal = std::thread::spawn(|| drop(self));
+        LEAVING.lock().unwrap_or_else(PoisonError::into_inner).push(removal);
+    }
+
     /// Where it is, without links.
     pub fn path(&self) -> &Path {
         &self.path
@@ -76,6 +84,16 @@ impl Drop for Work {
             eprintln!("mimg: {} could not be removed; the next run will try again", self.path.display());
         }
     }
+}
+
+/// Folders that are being removed beside other work.
+static LEAVING: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
+
+/// Waits for the end of all removals: what the process does last.
+pub fn wait_for_removals() {
+    let leaving = std::mem::take(&mut *LEAVING.lock().unwrap_or_else(PoisonError::into_inner));
+    // A thread that panicked has said so.
+    leaving.into_iter().for_each(|removal| drop(removal.join()));
 }
 
 /// Starts what removes `path` once this process is gone: a shell whose input ends then, in a session of its own, out

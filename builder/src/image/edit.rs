@@ -38,7 +38,7 @@ impl Edit {
             .map(|(path, node)| (path.clone(), node.clone()))
             .collect();
         let gone = before.0.iter().filter(|(path, _)| !after.0.contains_key(*path));
-        let is_file = |node: &Node| matches!(node.kind, Kind::Own(..) | Kind::Payload(..));
+        let is_file = |node: &Node| matches!(node.kind, Kind::Own(..) | Kind::Payload(..) | Kind::LeftOut);
         let sum = |path: &PathBuf| -> Result<(PathBuf, String)> {
             let content = fs_err::read(root.path().join(path))?;
             Ok((path.clone(), hex::encode(Sha256::digest(content))))
@@ -142,7 +142,9 @@ impl Edit {
                 Kind::Dir => writeln!(script, "mkdir {to}")?,
                 Kind::Link(target) => writeln!(script, "symlink {to} {}", words(target)?)?,
                 Kind::Pipe => writeln!(script, "mknod {to} p")?,
-                Kind::Own(..) | Kind::Payload(..) => writeln!(script, "write {} {to}", words(&self.tree.join(path))?)?,
+                Kind::Own(..) | Kind::Payload(..) | Kind::LeftOut => {
+                    writeln!(script, "write {} {to}", words(&self.tree.join(path))?)?
+                }
             }
             dress(&mut script, &to, node, epoch)?;
             if let Some(capability) = capability(&self.tree.join(path), node)? {
@@ -170,7 +172,7 @@ fn letter(kind: &Kind) -> char {
         Kind::Dir => 'd',
         Kind::Link(_) => 'l',
         Kind::Pipe => 'p',
-        Kind::Own(..) | Kind::Payload(..) => 'f',
+        Kind::Own(..) | Kind::Payload(..) | Kind::LeftOut => 'f',
     }
 }
 
@@ -179,7 +181,7 @@ fn dress(script: &mut String, to: &str, node: &Node, epoch: i64) -> Result<()> {
         Kind::Dir => libc::S_IFDIR,
         Kind::Link(_) => libc::S_IFLNK,
         Kind::Pipe => libc::S_IFIFO,
-        Kind::Own(..) | Kind::Payload(..) => libc::S_IFREG,
+        Kind::Own(..) | Kind::Payload(..) | Kind::LeftOut => libc::S_IFREG,
     };
     writeln!(script, "sif {to} mode 0{:o}\nsif {to} uid {}\nsif {to} gid {}", kind | node.mode, node.uid, node.gid)?;
     stamp(script, to, node.mtime.0.min(epoch))
@@ -194,7 +196,7 @@ fn stamp(script: &mut String, to: &str, time: i64) -> Result<()> {
 
 fn capability(path: &Path, node: &Node) -> Result<Option<Vec<u8>>> {
     match node.kind {
-        Kind::Own(..) | Kind::Payload(..) => Ok(xattr::get(path, CAPABILITY)?),
+        Kind::Own(..) | Kind::Payload(..) | Kind::LeftOut => Ok(xattr::get(path, CAPABILITY)?),
         _ => Ok(None),
     }
 }

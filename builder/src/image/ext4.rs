@@ -32,11 +32,11 @@ pub struct Ext4<'a> {
     pub epoch: i64,
 }
 
-/// Bytes that a file system for `used` needs: a quarter and 512 MiB to spare, for the machine's own files and its first
+/// Bytes that a file system for `used` needs: an eighth and 256 MiB to spare, for the machine's own files and its first
 /// minutes until it is grown. In steps, so that a small change leaves the size as it is.
 pub fn size_for(used: &Used) -> u64 {
     let inodes = used.entries * 256;
-    (used.bytes + used.bytes / 4 + inodes + 512 * MIB).next_multiple_of(128 * MIB)
+    (used.bytes + used.bytes / 8 + inodes + 256 * MIB).next_multiple_of(128 * MIB)
 }
 
 impl Ext4<'_> {

@@ -8,6 +8,7 @@ use crate::tree::shelf::{self, Shelf};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
+use std::cell::LazyCell;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
@@ -95,39 +96,48 @@ impl Initramfs {
     }
 }
 
-/// Whether an initramfs made in `tree` after a change at `path` could be another.
-pub fn reads(tree: &Path, path: &Path) -> Result<bool> {
-    if path == Path::new("vmlinuz") || UNREAD.iter().any(|unread| path.starts_with(unread)) {
-        return Ok(false);
+/// Whether an initramfs made in `tree` after changes at `paths` could be another.
+pub fn reads<'a>(tree: &Path, paths: impl Iterator<Item = &'a Path>) -> Result<bool> {
+    let scripts = LazyCell::new(|| scripts(tree));
+    for path in paths {
+        if path == Path::new("vmlinuz") || UNREAD.iter().any(|unread| path.starts_with(unread)) {
+            continue;
+        }
+        let Ok(below) = path.strip_prefix("etc") else { return Ok(true) };
+        let mut names = below.iter().map(|name| name.to_string_lossy());
+        let (first, second) = (names.next().unwrap_or_default(), names.next());
+        let texts = scripts.as_ref().map_err(|error| anyhow!("{error:#}"))?;
+        if READ.contains(&first.as_ref()) || texts.iter().any(|text| mentions(text, &first, second.as_deref())) {
+            return Ok(true);
+        }
     }
-    let Ok(below) = path.strip_prefix("etc") else { return Ok(true) };
-    let mut names = below.iter().map(|name| name.to_string_lossy());
-    let (first, second) = (names.next().unwrap_or_default(), names.next());
-    Ok(READ.contains(&first.as_ref()) || mentioned(tree, &first, second.as_deref())?)
+    Ok(false)
 }
 
-/// Whether a script that makes an initramfs names `/etc/FIRST`, or in it SECOND or what it does not say.
-fn mentioned(tree: &Path, first: &str, second: Option<&str>) -> Result<bool> {
-    let (folder, is_name) = (format!("etc/{first}"), |c: char| c.is_alphanumeric() || "._-".contains(c));
+/// The texts of all scripts that make an initramfs.
+fn scripts(tree: &Path) -> Result<Vec<String>> {
     let mut ahead: Vec<PathBuf> = SCRIPTS.iter().map(|script| tree.join(script)).collect();
+    let mut texts = Vec::new();
     while let Some(script) = ahead.pop() {
         if script.is_dir() {
             ahead.extend(fs::read_dir(&script)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?);
         } else if script.is_file() {
-            let text = String::from_utf8_lossy(&fs::read(&script)?).into_owned();
-            let named = text.split(&folder).skip(1).any(|rest| match rest.strip_prefix('/') {
-                Some(rest) => {
-                    let name = &rest[..rest.find(|c| !is_name(c)).unwrap_or(rest.len())];
-                    name.is_empty() || second.is_none_or(|second| second == name)
-                }
-                None => !rest.starts_with(is_name),
-            });
-            if named {
-                return Ok(true);
-            }
+            texts.push(String::from_utf8_lossy(&fs::read(&script)?).into_owned());
         }
     }
-    Ok(false)
+    Ok(texts)
+}
+
+/// Whether a script names `/etc/FIRST`, or in it SECOND or what it does not say.
+fn mentions(text: &str, first: &str, second: Option<&str>) -> bool {
+    let is_name = |c: char| c.is_alphanumeric() || "._-".contains(c);
+    text.split(&format!("etc/{first}")).skip(1).any(|rest| match rest.strip_prefix('/') {
+        Some(rest) => {
+            let name = &rest[..rest.find(|c| !is_name(c)).unwrap_or(rest.len())];
+            name.is_empty() || second.is_none_or(|second| second == name)
+        }
+        None => !rest.starts_with(is_name),
+    })
 }
 
 /// Makes one in the finished tree at `tree`, with all that is in it.
@@ -219,7 +229,7 @@ mod tests {
         fs::create_dir_all(&hooks).expect("a folder");
         let hook = "cp /etc/own.conf \"$DESTDIR\"\nfor f in /etc/systemd/network/*.link /etc/all/*; do :; done";
         fs::write(hooks.join("own"), hook).expect("a hook");
-        let read = |path: &str| reads(tree.path(), Path::new(path)).expect("an answer");
+        let read = |path: &str| reads(tree.path(), [Path::new(path)].into_iter()).expect("an answer");
         for path in [
             "etc/initramfs-tools/hooks/own",
             "etc/modprobe.d/x.conf",

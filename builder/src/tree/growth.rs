@@ -3,7 +3,7 @@
 use crate::progress::{Stage, Unit};
 use crate::tree::deb::Deb;
 use crate::tree::dpkg;
-use crate::tree::layer::{self, Entry, Layer};
+use crate::tree::layer::{self, Layer, LeftOut};
 use crate::tree::order::{Order, Stratum};
 use crate::tree::overlay::Overlay;
 use crate::tree::payload::Payloads;
@@ -105,7 +105,7 @@ impl Growth<'_> {
     }
 
     /// Makes the tree of the kept layers, and gives what was left out of it. If one of them is damaged, none is used.
-    fn restore(&self, layers: &mut Vec<Layer>, keys: &[String], light: bool) -> Result<Vec<Entry>> {
+    fn restore(&self, layers: &mut Vec<Layer>, keys: &[String], light: bool) -> Result<LeftOut> {
         if layers.is_empty() {
             return Ok(Vec::new());
         }

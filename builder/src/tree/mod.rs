@@ -19,14 +19,14 @@ pub mod unpack;
 use crate::progress::Progress;
 use crate::tree::deb::Deb;
 use crate::tree::growth::Growth;
-use crate::tree::layer::{Entry, Layer};
+use crate::tree::layer::{Copies, Layer, LeftOut};
 use crate::tree::order::Order;
 use crate::tree::overlay::{Overlay, Replaced};
 use crate::tree::payload::Payloads;
 use crate::tree::root::{Attributes, Root, unnoticed};
 use crate::tree::sandbox::{Output, Sandbox};
 use crate::tree::shelf::Shelf;
-use crate::tree::state::{Kind, Node, State};
+use crate::tree::state::State;
 use anyhow::{Context, Result, bail, ensure};
 use profiles::file::File;
 use profiles::problem::{Problem, Problems};
@@ -51,7 +51,7 @@ pub struct Making<'a> {
     pub epoch: i64,
     /// Where what is made is kept.
     pub shelf: &'a Shelf,
-    /// Whether the whole tree with this key is packed already: then its bulk is left out.
+    /// Whether the whole tree with this key is packed already, and its bulk can be left out.
     pub packed: &'a dyn Fn(&str) -> bool,
     pub progress: &'a Progress,
 }
@@ -65,38 +65,45 @@ pub struct Stem {
     pub epoch: i64,
     layers: Vec<Layer>,
     payloads: Arc<Payloads>,
-    /// Packages' files that the tree made of it has not, though it should.
-    left_out: Arc<Vec<Entry>>,
+    /// What the tree made of it has not, though it should.
+    left_out: Arc<LeftOut>,
 }
 
 impl Stem {
     /// What is in the tree at `root`, which was made of this, and what was left out of it.
     pub fn state(&self, root: &Root) -> Result<State> {
         let mut state = State::of(root, &self.payloads)?;
-        for entry in self.left_out.iter() {
-            let Some((place, item)) = entry.payload(&self.payloads) else { continue };
-            let Entry { mode, uid, gid, mtime, .. } = *entry;
-            let node = Node { kind: Kind::Payload(place, item), mode, uid, gid, mtime: (mtime, 0) };
-            state.0.entry(entry.path.clone()).or_insert(node);
-        }
+        state.0.extend(self.left_out.iter().map(|(_, entry)| (entry.path.clone(), entry.node())));
         Ok(state)
     }
 
     /// Puts into the tree at `root` what was left out of it.
     pub fn complete(&self, root: &Root) -> Result<()> {
-        for entry in self.left_out.iter() {
-            let Some((place, item)) = entry.payload(&self.payloads) else { continue };
-            if root.stat(&entry.path)?.is_none() {
-                let folder = root.path().join(entry.path.parent().unwrap_or(Path::new("")));
-                unnoticed(&folder, || root.place(&entry.path)?.link_file(&self.payloads.get(place)?.file(item)))?;
-            }
+        let Some((_, first)) = self.left_out.first() else { return Ok(()) };
+        if root.stat(&first.path)?.is_some() {
+            return Ok(());
         }
-        Ok(())
+        // Folders that were there get new names in them.
+        let folders: BTreeSet<&Path> = self.left_out.iter().filter_map(|(_, entry)| entry.path.parent()).collect();
+        let there = folders.into_iter().filter(|folder| !layer::is_bulk(folder));
+        let there: Vec<PathBuf> = there.map(|folder| root.path().join(folder)).collect();
+        all_unnoticed(&there, || {
+            let left_out = self.left_out.iter().map(|(layer, entry)| (layer, entry)).collect();
+            layer::put(root, left_out, &self.payloads, Copies::Made)
+        })
     }
 
     /// Makes the tree once more, in the empty directory `root`.
     pub fn restore(&self, root: &Path) -> Result<()> {
         layer::restore(&Root::open(root)?, &self.layers, &self.payloads, false).map(drop)
+    }
+}
+
+/// Does `work`, which leaves no trace in the times of `folders`.
+fn all_unnoticed(folders: &[PathBuf], work: impl FnOnce() -> Result<()>) -> Result<()> {
+    match folders.split_first() {
+        Some((folder, rest)) => unnoticed(folder, || all_unnoticed(rest, work)),
+        None => work(),
     }
 }
 

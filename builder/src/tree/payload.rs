@@ -5,7 +5,7 @@
 //!                               0, 1, 2 …    its files, as a package of root's is unpacked
 //! ```
 //! A tree's file and the one here are the same until a script changes the tree's in place; `layer` looks for that, and
-//! parts them. What comes from an earlier run is compared with its digests before it is used.
+//! parts them. What comes from an earlier run is compared with its digest, file by file, before it is used.
 
 use crate::progress::Progress;
 use crate::tree::deb::{Deb, Kind};
@@ -26,8 +26,10 @@ pub struct Payload {
     folder: PathBuf,
     /// As in the archive.
     pub items: Vec<Item>,
-    /// Inode of each item's file.
-    inodes: Vec<Option<u64>>,
+    /// Unpacked by this run: nobody can have changed it.
+    fresh: bool,
+    /// Whether each item's file is known to be as it was unpacked.
+    checked: Vec<AtomicBool>,
 }
 
 /// One entry of data.tar.
@@ -58,7 +60,7 @@ pub struct Payloads {
     changed: Condvar,
     /// Places by digest.
     places: HashMap<String, usize>,
-    /// Package and item by inode.
+    /// Package and item by inode, of the files that were asked for.
     inodes: Mutex<HashMap<u64, (usize, usize)>>,
     stop: AtomicBool,
     progress: Progress,
@@ -72,8 +74,8 @@ enum Slot {
 }
 
 impl Payload {
-    /// The file of the item at `at`.
-    pub fn file(&self, at: usize) -> PathBuf {
+    /// Where the file of the item at `at` is, whatever it holds: see `Payloads::file`.
+    fn file(&self, at: usize) -> PathBuf {
         self.folder.join(at.to_string())
     }
 
@@ -109,28 +111,22 @@ impl Payload {
         shelf::write_index(folder, &items)
     }
 
-    fn open(folder: PathBuf) -> Result<Payload> {
+    fn open(folder: PathBuf, fresh: bool) -> Result<Payload> {
         let items: Vec<Item> = shelf::read_index(&folder)?;
-        let mut payload = Payload { inodes: Vec::new(), items, folder };
-        let inode = |at: usize, item: &Item| -> Result<Option<u64>> {
-            if item.kind != Kind::File {
-                return Ok(None);
-            }
-            let meta = fs::symlink_metadata(payload.file(at))?;
-            ensure!(item.is(&meta), "{} has other attributes than it was given", payload.file(at).display());
-            Ok(Some(meta.ino()))
-        };
-        payload.inodes = payload.items.iter().enumerate().map(|(at, i)| inode(at, i)).collect::<Result<_>>()?;
-        Ok(payload)
+        let checked = items.iter().map(|_| AtomicBool::new(false)).collect();
+        Ok(Payload { items, folder, fresh, checked })
     }
 
-    /// Does each file hold what it held when it was unpacked?
-    fn verify(&self) -> Result<()> {
-        for (at, item) in self.items.iter().enumerate().filter(|(_, item)| item.kind == Kind::File) {
-            let seen = shelf::digest(&mut fs::File::open(self.file(at))?)?;
+    /// The inode of an item's file, if that is as it was unpacked.
+    fn inode(&self, at: usize) -> Result<u64> {
+        let (path, item) = (self.file(at), &self.items[at]);
+        let meta = fs::symlink_metadata(&path)?;
+        ensure!(item.is(&meta), "{} has other attributes than it was given", path.display());
+        if !self.fresh {
+            let seen = shelf::digest(&mut fs::File::open(&path)?)?;
             ensure!(seen == item.sha256, "/{} has the SHA-256 {seen}: wanted {}", item.path.display(), item.sha256);
         }
-        Ok(())
+        Ok(meta.ino())
     }
 
     /// Gives the item's file back what a script changed of it through a tree; whether its content is still right.
@@ -174,14 +170,50 @@ impl Payloads {
                 while !payloads.stop.load(Ordering::Relaxed) {
                     let Some(place) = places.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
                     // Whoever needs it will meet the same error, and tell it.
-                    let _ = payloads.get(*place);
+                    let _ = payloads.get(*place).and_then(|payload| {
+                        let files = payload.items.iter().enumerate().filter(|(_, item)| item.kind == Kind::File);
+                        files.map(|(at, _)| at).try_for_each(|at| payloads.check(*place, &payload, at))
+                    });
                 }
             });
         }
         Ahead(self.clone())
     }
 
-    /// The payload of the package at `place`.
+    /// The file of an item, as it was unpacked. One that is damaged is made again, with all of its package.
+    pub fn file(&self, place: usize, item: usize) -> Result<PathBuf> {
+        let payload = self.get(place)?;
+        if let Err(damage) = self.check(place, &payload, item) {
+            self.discard(place, &payload, &damage)?;
+            let payload = self.get(place)?;
+            self.check(place, &payload, item)?;
+            return Ok(payload.file(item));
+        }
+        Ok(payload.file(item))
+    }
+
+    /// Compares an item's file with what was unpacked, once, and remembers its inode.
+    fn check(&self, place: usize, payload: &Payload, item: usize) -> Result<()> {
+        if !payload.checked[item].load(Ordering::Acquire) {
+            let inode = payload.inode(item)?;
+            self.inodes.lock().unwrap_or_else(PoisonError::into_inner).insert(inode, (place, item));
+            payload.checked[item].store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Moves a damaged payload out of the way, unless somebody else did.
+    fn discard(&self, place: usize, payload: &Arc<Payload>, damage: &anyhow::Error) -> Result<()> {
+        let mut slots = self.slots();
+        if matches!(&slots[place], Slot::There(now) if Arc::ptr_eq(now, payload)) {
+            let deb = &self.debs[place];
+            self.shelf.quarantine("payload", &deb.sha256, deb.name(), damage, &self.progress)?;
+            slots[place] = Slot::Absent;
+        }
+        Ok(())
+    }
+
+    /// The payload of the package at `place`; whether its files hold what they should is asked by `file`.
     pub fn get(&self, place: usize) -> Result<Arc<Payload>> {
         let mut slots = self.slots();
         loop {
@@ -194,10 +226,6 @@ impl Payloads {
         slots[place] = Slot::Coming;
         drop(slots);
         let made = self.find_or_make(place).map(Arc::new);
-        if let Ok(payload) = &made {
-            let known = payload.inodes.iter().enumerate().filter_map(|(item, inode)| Some(((*inode)?, (place, item))));
-            self.inodes.lock().unwrap_or_else(PoisonError::into_inner).extend(known);
-        }
         self.slots()[place] = made.as_ref().map_or(Slot::Absent, |payload| Slot::There(payload.clone()));
         self.changed.notify_all();
         made
@@ -221,7 +249,7 @@ impl Payloads {
     fn find_or_make(&self, place: usize) -> Result<Payload> {
         let deb = &self.debs[place];
         if let Some(folder) = self.shelf.find("payload", &deb.sha256) {
-            match Payload::open(folder).and_then(|payload| payload.verify().map(|()| payload)) {
+            match Payload::open(folder, false) {
                 Ok(payload) => return Ok(payload),
                 Err(damage) => {
                     self.shelf.quarantine("payload", &deb.sha256, deb.name(), &damage, &self.progress)?;
@@ -230,7 +258,7 @@ impl Payloads {
         }
         let folder = self.shelf.draft()?;
         Payload::make(deb, folder.path())?;
-        Payload::open(self.shelf.keep("payload", &deb.sha256, folder)?)
+        Payload::open(self.shelf.keep("payload", &deb.sha256, folder)?, true)
     }
 
     fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {

@@ -3,6 +3,8 @@
 use crate::tree::root::{Root, is_dir};
 use anyhow::Result;
 use nix::fcntl::OFlag;
+use rayon::prelude::*;
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -61,19 +63,17 @@ const EXAMPLES: [&str; 2] = ["usr/share/doc", "usr/share/man"];
 
 /// Everything in the tree that may not be in an image, in order of path. An empty answer is the wanted one.
 pub fn scan(root: &Root) -> Result<Vec<Finding>> {
-    let mut findings = Vec::new();
-    walk(root, Path::new(""), &mut findings)?;
+    let mut findings = walk(root, Path::new(""))?;
     findings.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(findings)
 }
 
-fn walk(root: &Root, folder: &Path, findings: &mut Vec<Finding>) -> Result<()> {
-    for name in root.names(folder)? {
+fn walk(root: &Root, folder: &Path) -> Result<Vec<Finding>> {
+    let below = |name: OsString| -> Result<Vec<Finding>> {
         let path = folder.join(name);
-        let Some(stat) = root.stat(&path)? else { continue };
+        let Some(stat) = root.stat(&path)? else { return Ok(Vec::new()) };
         if is_dir(&stat) {
-            walk(root, &path, findings)?;
-            continue;
+            return walk(root, &path);
         }
         let regular = stat.st_mode & libc::S_IFMT == libc::S_IFREG;
         let size = if regular { stat.st_size as u64 } else { 0 };
@@ -81,9 +81,10 @@ fn walk(root: &Root, folder: &Path, findings: &mut Vec<Finding>) -> Result<()> {
         if what.is_none() && regular && size > 0 && !EXAMPLES.iter().any(|folder| path.starts_with(folder)) {
             what = by_content(root, &path, size)?;
         }
-        findings.extend(what.map(|what| Finding { path, what }));
-    }
-    Ok(())
+        Ok(what.map(|what| Finding { path, what }).into_iter().collect())
+    };
+    let findings = root.names(folder)?.into_par_iter().map(below).collect::<Result<Vec<_>>>()?;
+    Ok(findings.into_iter().flatten().collect())
 }
 
 fn by_name(path: &Path, size: u64) -> Option<What> {

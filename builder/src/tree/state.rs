@@ -39,6 +39,8 @@ pub enum Kind {
     /// A file of the tree's own: inode, bytes, time of change of its inode.
     Own(u64, u64, (i64, i64)),
     Pipe,
+    /// A file that is not there yet: nobody touches it.
+    LeftOut,
 }
 
 impl State {

@@ -156,9 +156,9 @@ impl<'a> Unpacker<'a> {
             let is_conffile = own.contains(&item.path);
             if item.kind == Kind::File && self.claim(at, &item.path, &to)? {
                 let new = if is_conffile && conffiles == Conffiles::New { with_new(&to) } else { to.clone() };
-                self.put(&new, payload, number, attributes, is_conffile)?;
+                self.put(&new, (at, number), attributes, is_conffile)?;
                 if sums || (is_conffile && conffiles == Conffiles::Final) {
-                    hashes.insert(item.path.clone(), md5(&payload.file(number))?);
+                    hashes.insert(item.path.clone(), md5(&self.payloads.file(at, number)?)?);
                 }
             } else if item.kind == Kind::Dir {
                 self.make_dir(&to)?;
@@ -225,19 +225,13 @@ impl<'a> Unpacker<'a> {
     }
 
     /// Links a payload's file to its place. A conffile is copied: it is there to be edited.
-    fn put(
-        &self,
-        to: &Path,
-        payload: &Payload,
-        number: usize,
-        attributes: Attributes,
-        is_conffile: bool,
-    ) -> Result<()> {
-        let (place, item) = (self.root.place(to)?, &payload.items[number]);
-        let done = if !is_conffile && (attributes.uid, attributes.gid, attributes.mode) == (0, 0, item.mode) {
-            place.link_file(&payload.file(number))
+    fn put(&self, to: &Path, (at, number): (usize, usize), attributes: Attributes, is_conffile: bool) -> Result<()> {
+        let (place, file) = (self.root.place(to)?, self.payloads.file(at, number)?);
+        let mode = self.payloads.get(at)?.items[number].mode;
+        let done = if !is_conffile && (attributes.uid, attributes.gid, attributes.mode) == (0, 0, mode) {
+            place.link_file(&file)
         } else {
-            place.write(&mut fs_err::File::open(payload.file(number))?, attributes)
+            place.write(&mut fs_err::File::open(&file)?, attributes)
         };
         done.with_context(|| format!("writing {}", to.display()))
     }
@@ -251,7 +245,7 @@ impl<'a> Unpacker<'a> {
         for (number, item) in payload.items.iter().enumerate().filter(|(_, item)| again(item)) {
             let (to, is_conffile) = (rules.place(&item.path, deb.name()), own.contains(&item.path));
             let to = if is_conffile && conffiles == Conffiles::New { with_new(&to) } else { to };
-            self.put(&to, &payload, number, attributes(item, rules), is_conffile)?;
+            self.put(&to, (at, number), attributes(item, rules), is_conffile)?;
         }
         Ok(())
     }

@@ -9,10 +9,10 @@ use anyhow::{Context, Result, ensure};
 use builder::archive::cache::{Cache, Content};
 use builder::archive::mirror::Mirror;
 use fs_err as fs;
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use qemu_tests::images;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -23,67 +23,135 @@ const PACKAGES: &str = "systemd systemd-sysv systemd-resolved dbus udev openssh-
     linux-image-amd64 initramfs-tools zstd grub-pc-bin grub-efi-amd64-bin apt \
     grub-efi-amd64-signed shim-signed libarchive13t64 debian-archive-keyring";
 
-fn main() -> Result<()> {
-    let runs: usize =
-        std::env::args().nth(1).map_or(Ok(3), |text| text.parse()).context("reading the number of runs")?;
-    let folder = tempfile::tempdir()?;
-    let (fleet, cache) = (folder.path().join("fleet"), images::target()?.join("tmp/benchmark"));
-    let (mimg, image) = (images::mimg()?, folder.path().join("peers.img"));
-    run(Command::new(&mimg).arg("init").arg(&fleet))?;
-    let names: Vec<String> = PACKAGES.split_whitespace().map(|name| format!("{name:?}")).collect();
-    let components = "components = [\"main\", \"contrib\", \"non-free-firmware\"]";
-    fs::create_dir_all(fleet.join("profiles"))?;
-    fs::write(fleet.join("profiles/peers.toml"), format!("{components}\npackages = [{}]\n", names.join(", ")))?;
-    let ours = || {
-        let mut command = Command::new(&mimg);
-        command
-            .args(["build", "--profile", "peers", "--fleet"])
-            .arg(&fleet)
-            .arg("--cache")
-            .arg(&cache)
-            .arg("--out")
-            .arg(&image);
-        command
-    };
-    let lock = |with: &str| {
-        fs::write(
-            fleet.join("profiles/peers.toml"),
-            format!("{components}\npackages = [{}{with}]\n", names.join(", ")),
-        )?;
-        for command in ["lock", "fetch"] {
-            run(Command::new(&mimg).arg(command).arg("--fleet").arg(&fleet).arg("--cache").arg(&cache))?;
-        }
-        anyhow::Ok(())
-    };
-    lock("")?;
-    run(&mut ours())?;
-    let debs = folder.path().join("debs");
-    gather(&image.with_extension("manifest.json"), &cache, &debs)?;
+/// Two more servers of the same fleet, which share most of what is above.
+const MORE: [(&str, &str); 2] = [
+    (
+        "web",
+        "systemd systemd-sysv systemd-resolved dbus udev openssh-server wireguard-tools nginx-light nftables chrony e2fsprogs \
+        dosfstools ca-certificates curl jq rsync less vim-tiny prometheus-node-exporter redis-server nodejs linux-image-amd64 \
+        initramfs-tools zstd grub-pc-bin grub-efi-amd64-bin apt grub-efi-amd64-signed shim-signed libarchive13t64 \
+        debian-archive-keyring",
+    ),
+    (
+        "db",
+        "systemd systemd-sysv systemd-resolved dbus udev openssh-server lvm2 drbd-utils wireguard-tools postgresql-17 \
+        pgbouncer nftables chrony e2fsprogs dosfstools ca-certificates curl rsync less vim-tiny smartmontools \
+        prometheus-node-exporter linux-image-amd64 initramfs-tools zstd grub-pc-bin grub-efi-amd64-bin apt \
+        grub-efi-amd64-signed shim-signed libarchive13t64 debian-archive-keyring",
+    ),
+];
 
-    println!("{:>4} {:>12} {:>12} {:>12} {:>12} {:>8}", "run", "mimg wall", "cpu", "peer wall", "cpu", "ratio");
-    let mut ratios = Vec::new();
-    for number in 1..=runs {
-        let (wall, cpu) = measured(|| run(ours().arg("--no-cache")))?;
-        let (peer_wall, peer_cpu) = measured(|| peer(folder.path(), &debs))?;
-        let ratio = wall / peer_wall;
-        println!("{number:>4} {wall:>10.1} s {cpu:>10.1} s {peer_wall:>10.1} s {peer_cpu:>10.1} s {ratio:>8.2}");
-        ratios.push(ratio);
+fn main() -> Result<()> {
+    let runs = std::env::args().nth(1).map_or(Ok(3), |text| text.parse()).context("reading the number of runs")?;
+    let bench = Bench::new()?;
+    bench.beside_peers(runs)?;
+    bench.with_what_is_kept()
+}
+
+/// A fleet, and where its images come from and go to.
+struct Bench {
+    folder: tempfile::TempDir,
+    cache: PathBuf,
+    mimg: PathBuf,
+}
+
+/// What a process and all its children took.
+struct Cost {
+    /// Seconds.
+    wall: f64,
+    cpu: f64,
+    /// MiB that the largest of them held.
+    memory: f64,
+}
+
+impl Bench {
+    /// A fleet of three profiles, locked, its packages downloaded, one image built.
+    fn new() -> Result<Bench> {
+        let folder = tempfile::tempdir()?;
+        let bench = Bench { folder, cache: images::target()?.join("tmp/benchmark"), mimg: images::mimg()? };
+        run(Command::new(&bench.mimg).arg("init").arg(bench.fleet()))?;
+        fs::create_dir_all(bench.fleet().join("profiles"))?;
+        for (name, packages) in MORE {
+            bench.profile(name, packages)?;
+        }
+        bench.lock(PACKAGES)?;
+        Ok(bench)
     }
-    ratios.sort_by(f64::total_cmp);
-    println!("median ratio of wall times, mimg to mmdebstrap + mke2fs: {:.2}", ratios[ratios.len() / 2]);
-    println!("what was kept used:");
-    let show = |what: &str| -> Result<()> {
-        let (wall, cpu) = measured(|| run(&mut ours()))?;
-        println!("{what:<28} {wall:>6.1} s {cpu:>6.1} s");
+
+    fn fleet(&self) -> PathBuf {
+        self.folder.path().join("fleet")
+    }
+
+    fn image(&self) -> PathBuf {
+        self.folder.path().join("image.img")
+    }
+
+    fn profile(&self, name: &str, packages: &str) -> Result<()> {
+        let names: Vec<String> = packages.split_whitespace().map(|name| format!("{name:?}")).collect();
+        let text =
+            format!("components = [\"main\", \"contrib\", \"non-free-firmware\"]\npackages = [{}]\n", names.join(", "));
+        Ok(fs::write(self.fleet().join(format!("profiles/{name}.toml")), text)?)
+    }
+
+    fn lock(&self, packages: &str) -> Result<()> {
+        self.profile("peers", packages)?;
+        ["lock", "fetch"].iter().try_for_each(|verb| run(&mut self.command(verb)))
+    }
+
+    fn command(&self, verb: &str) -> Command {
+        let mut command = Command::new(&self.mimg);
+        command.arg(verb).arg("--fleet").arg(self.fleet()).arg("--cache").arg(&self.cache);
+        command
+    }
+
+    fn build(&self, profile: &str, more: &[&str]) -> Result<Cost> {
+        let mut command = self.command("build");
+        measured(|| run(command.args(["--profile", profile, "--out"]).arg(self.image()).args(more)))
+    }
+
+    /// All made anew, of the same packages as the peers' way, in turn.
+    fn beside_peers(&self, runs: usize) -> Result<()> {
+        self.build("peers", &[])?;
+        let debs = self.folder.path().join("debs");
+        gather(&self.image().with_extension("manifest.json"), &self.cache, &debs)?;
+        println!("{:>4} {:>12} {:>12} {:>12} {:>12} {:>8}", "run", "mimg wall", "cpu", "peer wall", "cpu", "ratio");
+        let mut ratios = Vec::new();
+        for number in 1..=runs {
+            let ours = self.build("peers", &["--no-cache"])?;
+            let peer = measured(|| peer(self.folder.path(), &debs))?;
+            let ratio = ours.wall / peer.wall;
+            println!(
+                "{number:>4} {:>10.1} s {:>10.1} s {:>10.1} s {:>10.1} s {ratio:>8.2}",
+                ours.wall, ours.cpu, peer.wall, peer.cpu
+            );
+            ratios.push(ratio);
+        }
+        ratios.sort_by(f64::total_cmp);
+        println!("median ratio of wall times, mimg to mmdebstrap + mke2fs: {:.2}", ratios[ratios.len() / 2]);
         Ok(())
-    };
-    show("nothing changed")?;
-    fs::create_dir_all(fleet.join("overlays/peers/etc"))?;
-    fs::write(fleet.join("overlays/peers/etc/motd.mimg"), "one file\n")?;
-    show("one overlay file changed")?;
-    lock(", \"tree\"")?;
-    show("one small package added")?;
-    Ok(())
+    }
+
+    /// The same again and again, with ever other changes.
+    fn with_what_is_kept(&self) -> Result<()> {
+        println!("\n{:<34} {:>8} {:>8} {:>12}", "with what was kept", "wall", "cpu", "memory");
+        show("nothing changed", &self.build("peers", &[])?);
+        fs::create_dir_all(self.fleet().join("overlays/peers/etc"))?;
+        for text in ["one file\n", "another\n"] {
+            fs::write(self.fleet().join("overlays/peers/etc/motd.mimg"), text)?;
+            show("one overlay file changed", &self.build("peers", &[])?);
+        }
+        self.lock(&format!("{PACKAGES} tree"))?;
+        show("one small package added", &self.build("peers", &[])?);
+        for (name, _) in MORE {
+            show(&format!("profile {name} of the same fleet"), &self.build(name, &[])?);
+            show(&format!("profile {name}, all made anew"), &self.build(name, &["--no-cache"])?);
+        }
+        Ok(())
+    }
+}
+
+fn show(what: &str, cost: &Cost) {
+    println!("{what:<34} {:>6.1} s {:>6.1} s {:>8.0} MiB", cost.wall, cost.cpu, cost.memory);
 }
 
 /// Copies the image's packages to names that apt knows them by.
@@ -130,15 +198,15 @@ fn peer(folder: &Path, debs: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Wall clock and processor seconds of all children of `work`.
-fn measured(work: impl FnOnce() -> Result<()>) -> Result<(f64, f64)> {
-    let cpu = || -> Result<f64> {
-        let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
-        Ok((usage.user_time().num_milliseconds() + usage.system_time().num_milliseconds()) as f64 / 1000.0)
-    };
-    let (started, before) = (Instant::now(), cpu()?);
+/// What the children that `work` starts and waits for take. Of memory it is the most that one process held since this one
+/// began: the figure of the first work, then a bound for all that comes later.
+fn measured(work: impl FnOnce() -> Result<()>) -> Result<Cost> {
+    let usage = || getrusage(UsageWho::RUSAGE_CHILDREN);
+    let cpu = |usage: &Usage| (usage.user_time().num_milliseconds() + usage.system_time().num_milliseconds()) as f64;
+    let (started, before) = (Instant::now(), usage()?);
     work()?;
-    Ok((started.elapsed().as_secs_f64(), cpu()? - before))
+    let (wall, after) = (started.elapsed().as_secs_f64(), usage()?);
+    Ok(Cost { wall, cpu: (cpu(&after) - cpu(&before)) / 1000.0, memory: after.max_rss() as f64 / 1024.0 })
 }
 
 fn run(command: &mut Command) -> Result<()> {
