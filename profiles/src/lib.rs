@@ -12,6 +12,8 @@ pub mod device;
 pub mod facts;
 pub mod file;
 pub mod fleet;
+pub mod fstab;
+pub mod grub;
 pub mod inventory;
 pub mod merge;
 pub mod part;

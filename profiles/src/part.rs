@@ -83,6 +83,8 @@ pub(crate) fn all(spec: &Spec) -> Vec<Box<dyn Part + '_>> {
     let settings = &spec.settings;
     let mut parts: Vec<Box<dyn Part>> = vec![Box::new(node::Node), Box::new(members::Members)];
     parts.extend(settings.disk.iter().map(|disk| Box::new(disk) as Box<dyn Part>));
+    let installed = settings.system.iter().filter(|system| system.has_slots());
+    parts.extend(installed.map(|system| Box::new(system) as Box<dyn Part>));
     parts.extend(settings.system.iter().map(|system| Box::new(root::Root(system)) as Box<dyn Part>));
     parts.extend(spec.node.iter().map(|name| Box::new(hostname::Hostname(name)) as Box<dyn Part>));
     parts.extend(settings.timezone.iter().map(|zone| Box::new(timezone::Timezone(zone)) as Box<dyn Part>));
