@@ -18,9 +18,10 @@ use builder::receipt::{self, Receipt};
 use builder::secrets::{self, Store, identity::Identity};
 use builder::work::{self, Work};
 use builder::{
-    check, clean, completion, diff, editor, folder, image::fat, man, room, tree::sandbox, verify, vm::trial,
+    check, clean, completion, diff, editor, folder, man, room, tree::sandbox, verify, vm::trial,
 };
 use clap::Parser;
+use firstboot::fat;
 use jiff::Timestamp;
 use profiles::fleet::{Archive, Fleet};
 use profiles::part::SEED_LABEL;

@@ -16,6 +16,14 @@ pub const EXTRA: &str = "/boot/mimg.cfg";
 /// The kernel's parameter of the medium's entry "install again".
 pub const AGAIN: &str = "mimg.install=again";
 
+/// Files of the ESP, and where the running system has them. shim starts the GRUB that lies beside it, and MokManager when
+/// a key is to be enrolled, by exactly these names.
+pub const SIGNED: [(&str, &str); 3] = [
+    ("EFI/BOOT/BOOTX64.EFI", "/usr/lib/shim/shimx64.efi.signed"),
+    ("EFI/BOOT/grubx64.efi", "/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"),
+    ("EFI/BOOT/mmx64.efi", "/usr/lib/shim/mmx64.efi.signed"),
+];
+
 /// The kernel's parameters that every system has, next to `root=`.
 pub const PARAMETERS: [&str; 5] = [
     // Checked by the initramfs while it is read-only; /etc/fstab makes it writable.

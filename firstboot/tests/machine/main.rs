@@ -2,6 +2,7 @@
 
 mod apply;
 mod golden;
+mod install;
 mod loops;
 mod parts;
 mod power_cut;

@@ -2,6 +2,7 @@
 
 mod boots;
 mod harness;
+mod install;
 mod machine;
 mod power_cut;
 mod refused;

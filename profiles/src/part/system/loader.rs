@@ -4,19 +4,11 @@ use super::install::{Installation, Target};
 use super::slot::Esp;
 use crate::act::{Act, EspFile, Fat, Source, Step};
 use crate::ask::{Leaf, Slice};
-use crate::grub;
+use crate::grub::{self, SIGNED};
 use crate::part::disk::Kind;
 use crate::plan::Verdict;
 use crate::spec::Spec;
 use std::collections::BTreeMap;
-
-/// Files of the ESP, and where the running system has them. shim starts the GRUB that lies beside it, and MokManager when
-/// a key is to be enrolled, by exactly these names.
-pub const SIGNED: [(&str, &str); 3] = [
-    ("EFI/BOOT/BOOTX64.EFI", "/usr/lib/shim/shimx64.efi.signed"),
-    ("EFI/BOOT/grubx64.efi", "/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"),
-    ("EFI/BOOT/mmx64.efi", "/usr/lib/shim/mmx64.efi.signed"),
-];
 
 /// Sectors of 4096 bytes are none that a BIOS boots from.
 const BIOS_SECTOR: u64 = 512;
