@@ -4,8 +4,8 @@ use crate::archive::signature::Keyring;
 use crate::tree::overlay::Overlay;
 use jiff::Timestamp;
 use profiles::fleet::Fleet;
+use profiles::part::repository::{Repository, host};
 use profiles::problem::{Finding, Problem, Problems, nearest};
-use profiles::profile::Repository;
 use profiles::spec::Spec;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,6 +15,7 @@ use std::path::Path;
 pub fn check(fleet: &Fleet, spec: &Spec, overlays: Option<&Path>, now: Timestamp) -> Result<(), Problems> {
     let mut findings: Vec<Finding> =
         spec.settings.repository.iter().filter_map(|repository| key(repository, now)).collect();
+    findings.extend(spec.settings.repository.iter().filter_map(|repository| like_debian(fleet, repository)));
     let mut problems = Problems::default();
     match files(spec, overlays) {
         Ok(files) => findings.extend(unreplaced(spec, &files)),
@@ -60,6 +61,19 @@ fn key(repository: &Repository, now: Timestamp) -> Option<Finding> {
         format!("{error:#}"),
         "a key that may sign today",
         "take the repository's newer key; if its fingerprint is another, ask its maker why",
+    ))
+}
+
+/// A repository of a priority of its own at the host of the Debian mirror that the machine's apt uses.
+fn like_debian(fleet: &Fleet, repository: &Repository) -> Option<Finding> {
+    let archive = &fleet.root()?.archive;
+    let mut mirrors = [&archive.node_mirror, &archive.node_security_mirror].into_iter().flatten();
+    let mirror = mirrors.find(|mirror| host(mirror) == repository.host() && repository.priority != 500)?;
+    Some(Finding::new(
+        &["repository", &repository.name, "priority"],
+        format!("{}, and Debian itself comes from the same host, {mirror}", repository.priority),
+        "the priority 500 there: the machine's apt tells repositories apart by their hosts",
+        "leave the priority away, or name another mirror under [archive] in fleet.toml",
     ))
 }
 

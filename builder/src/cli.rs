@@ -1,4 +1,4 @@
-//! The words of the command line. What each command does is in `main.rs` and the modules that it names.
+//! The words of the command line. What each command does is in `command/` beside `main.rs`, and in the modules that it names.
 
 use crate::completion::{self, Shell};
 use crate::publish::Format;
@@ -82,11 +82,23 @@ pub enum Command {
         #[command(flatten)]
         whose: Whose,
     },
-    /// Show what differs between two locks, or between the manifests of two images.
+    /// Show what differs between two locks, two images, or the manifests of two images.
+    ///
+    /// Of images it reads the file systems: packages, files with their content, size, mode and owner, and partitions. Of
+    /// times and extended attributes it says only that something differs.
     Diff {
-        /// mimg.lock, or IMAGE.manifest.json.
+        /// mimg.lock, IMAGE.manifest.json, or an image: raw, .zst or .qcow2.
         old: PathBuf,
         new: PathBuf,
+    },
+    /// Show what firstboot would do on a machine, from what it answered: the lines are those of `firstboot plan` there.
+    Plan {
+        /// The node's name.
+        #[arg(add = ArgValueCandidates::new(completion::nodes))]
+        node: String,
+        /// What the machine answered: the output of `firstboot facts --json` on it.
+        #[arg(long, value_name = "FILE")]
+        facts: PathBuf,
     },
     /// Write a node's seed: a small medium, labelled MIMG-SEED, that makes a waiting machine that node.
     Seed {

@@ -1,25 +1,11 @@
 //! The command line as a person meets it: what is said, where, and with which exit code. No network, no build.
 
+#[expect(dead_code, reason = "these fleets are made by hand")]
+mod person;
+
+use person::{err, mimg, out};
 use std::path::Path;
-use std::process::{Command, Output};
-
-fn mimg(folder: &Path, arguments: &[&str]) -> Output {
-    let cache = folder.join("cache");
-    Command::new(env!("CARGO_BIN_EXE_mimg"))
-        .args(arguments)
-        .current_dir(folder)
-        .env("MIMG_CACHE", &cache)
-        .output()
-        .expect("running mimg")
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
+use std::process::Command;
 
 #[test]
 fn a_new_fleet_is_started_checked_and_shown() {
@@ -256,4 +242,30 @@ fn an_archive_of_snapshots_that_is_no_address_is_refused() {
     let output = mimg(folder.path(), &["fetch", "--offline"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(err(&output).contains("the snapshot \"nowhere\" under [archive]"), "{}", err(&output));
+}
+
+#[test]
+fn a_node_is_planned_from_what_a_machine_answered() {
+    let folder = tempfile::tempdir().expect("a folder");
+    assert!(mimg(folder.path(), &["init", "home"]).status.success());
+    let home = folder.path().join("home");
+    let node = "profiles = [\"base\"]\n[[disk]]\nname = \"system\"\nselect = { bus = [\"nvme\"] }\n[[disk.partition]]\n\
+        name = \"data\"\ntype = \"lvm\"\nsize = \"rest\"\n";
+    std::fs::write(home.join("nodes/eccles.toml"), node).expect("a node");
+    let recording = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings/nuc.json");
+    let planned = mimg(&home, &["plan", "eccles", "--facts", recording.to_str().expect("a path")]);
+    assert_eq!(planned.status.code(), Some(4), "{}", err(&planned));
+    assert!(
+        out(&planned).contains("create  /dev/nvme0n1 WD_BLACK SN770 500GB (serial 22315E803457)"),
+        "{}",
+        out(&planned)
+    );
+    let hash = out(&planned).split("This is plan ").nth(1).expect("a hash")[..16].to_owned();
+    assert!(err(&planned).contains("does not answer"), "{}", err(&planned));
+    let json = mimg(&home, &["plan", "eccles", "--json", "--facts", recording.to_str().expect("a path")]);
+    let json: serde_json::Value = serde_json::from_str(&out(&json)).expect("JSON");
+    assert_eq!(json["hash"], hash.as_str());
+    let wrong = mimg(&home, &["plan", "eccles", "--facts", "fleet.toml"]);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(err(&wrong).contains("firstboot facts --json"), "{}", err(&wrong));
 }

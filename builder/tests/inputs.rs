@@ -1,50 +1,13 @@
 //! Bad inputs and hosts that lack something, as a person meets them: the program itself, its words, its exit code. Nothing
 //! here gets as far as the network.
 
+mod person;
+
+use person::{MIMG, err, fleet, is_bad_input, mimg, out, put};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown, symlink};
-use std::path::Path;
 use std::process::{Command, Output};
 use tempfile::TempDir;
-
-const MIMG: &str = env!("CARGO_BIN_EXE_mimg");
-
-/// A fleet with one node, "eccles", that has the profile "mine".
-fn fleet(profile: &str) -> TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    assert!(Command::new(MIMG).arg("init").arg(folder.path()).output().expect("running mimg").status.success());
-    put(folder.path(), "nodes/eccles.toml", "profiles = [\"mine\"]\n");
-    put(folder.path(), "profiles/mine.toml", &format!("profiles = [\"base\"]\n{profile}"));
-    folder
-}
-
-fn put(folder: &Path, path: &str, content: &str) {
-    let path = folder.join(path);
-    fs::create_dir_all(path.parent().expect("a parent")).expect("making folders");
-    fs::write(path, content).expect("writing a file");
-}
-
-fn mimg(fleet: &TempDir, arguments: &[&str]) -> Output {
-    let cache = fleet.path().join("cache");
-    let run = Command::new(MIMG).args(arguments).current_dir(fleet.path()).env("MIMG_CACHE", cache).output();
-    run.expect("running mimg")
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// `check` and `build` both say all of `parts`, and end with 2.
-fn is_bad_input(fleet: &TempDir, parts: &[&str]) {
-    for arguments in [&["check"][..], &["build", "--node", "eccles"], &["build", "--all"]] {
-        let output = mimg(fleet, arguments);
-        let said = err(&output);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
-        for part in parts {
-            assert!(said.contains(part), "{arguments:?}: {part:?} is missing in:\n{said}");
-        }
-    }
-}
 
 #[test]
 fn a_permission_that_no_overlay_uses_is_a_mistake_with_the_nearest_path() {
@@ -73,7 +36,7 @@ fn an_overlay_with_a_link_out_of_the_image_is_told_before_anything_is_built() {
 fn two_that_would_be_one_image_are_refused_before_any_is_built() {
     let fleet = fleet("");
     put(fleet.path(), "nodes/mine.toml", "profiles = [\"nuc\"]\n");
-    let output = mimg(&fleet, &["build", "--all"]);
+    let output = mimg(fleet.path(), &["build", "--all"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(err(&output).contains("node mine and profile mine would both be mine.img"), "{}", err(&output));
 }
@@ -88,10 +51,10 @@ fn words_that_do_not_go_together_are_usage_errors() {
         &["clean", "--keep", "10GB"],
         &["clean", "--keep", "-1"],
     ] {
-        let output = mimg(&fleet, arguments);
+        let output = mimg(fleet.path(), arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", err(&output));
     }
-    assert!(err(&mimg(&fleet, &["clean", "--keep", "10GB"])).contains("write one as \"512M\" or \"8G\""));
+    assert!(err(&mimg(fleet.path(), &["clean", "--keep", "10GB"])).contains("write one as \"512M\" or \"8G\""));
 }
 
 #[test]
@@ -102,11 +65,11 @@ fn a_place_for_the_image_that_is_none_is_told_at_once() {
         (["build", "--node", "eccles", "--out", "nodes"], "nodes is a folder"),
         (["build", "--node", "eccles", "--out-dir", "none"], "there is no folder none: make it"),
     ] {
-        let output = mimg(&fleet, &arguments);
+        let output = mimg(fleet.path(), &arguments);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", err(&output));
         assert!(err(&output).contains(part), "{arguments:?}: {}", err(&output));
     }
-    let all = mimg(&fleet, &["build", "--all", "--out-dir", "none"]);
+    let all = mimg(fleet.path(), &["build", "--all", "--out-dir", "none"]);
     assert!(err(&all).contains("name another one with --out-dir"), "{}", err(&all));
 }
 
@@ -116,9 +79,9 @@ fn a_cache_is_emptied_and_what_was_freed_is_told() {
     put(fleet.path(), "cache/debs/sha256/aa/x", &"x".repeat(8192));
     put(fleet.path(), "cache/layers/one/etc/file", &"x".repeat(8192));
     let told = |arguments: &[&str]| {
-        let output = mimg(&fleet, arguments);
+        let output = mimg(fleet.path(), arguments);
         assert_eq!(output.status.code(), Some(0), "{}", err(&output));
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        out(&output)
     };
     let dry = told(&["clean", "--dry-run"]);
     assert!(dry.contains("layers/one\n") && dry.contains(" would be freed, 0.0 MiB kept in "), "{dry}");

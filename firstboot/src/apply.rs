@@ -3,11 +3,11 @@
 use crate::machine::Machine;
 use crate::observe::{Seen, observe};
 use anyhow::Result;
-use profiles::act::Step;
+use profiles::act::{Harm, Step};
 use profiles::ask::{Answer, Ask};
 use profiles::facts::Facts;
 use profiles::part::Part;
-use profiles::plan::{Line, Plan, Verdict, plan};
+use profiles::plan::{Harms, Line, Plan, Refusal, Verdict, plan};
 use profiles::spec::Spec;
 
 /// The most steps of one Part, and of one pass: more is a loop that no single plan shows.
@@ -31,6 +31,8 @@ pub struct Outcome {
     pub done: Vec<Step>,
     /// What stopped the pass.
     pub failure: Option<String>,
+    /// What was agreed to, for a pass that goes on.
+    pub agreed: Agreed,
 }
 
 /// A pass under way.
@@ -39,6 +41,19 @@ pub struct Pass<'a> {
     pub spec: &'a Spec,
     pub parts: &'a [Box<dyn Part + 'a>],
     pub witness: &'a mut dyn Witness,
+    pub agreed: Agreed,
+}
+
+/// What harm a person agreed to. Each step's harm is looked up before it is done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Agreed {
+    /// All that the Spec leads to: it is what the machine's owner wrote.
+    #[default]
+    Spec,
+    /// That of the plan with this hash: it has to be the plan of now.
+    Plan(String),
+    /// That of a plan which was agreed to before.
+    Harms(Harms),
 }
 
 /// Why a pass goes no further.
@@ -52,7 +67,7 @@ impl Pass<'_> {
     pub async fn look(&mut self) -> Outcome {
         let seen = observe(self.machine, self.spec, self.parts.iter().map(Box::as_ref)).await;
         let plan = plan(self.spec, self.parts, &seen.facts);
-        Outcome { plan, seen, done: Vec::new(), failure: None }
+        Outcome { plan, seen, done: Vec::new(), failure: None, agreed: self.agreed.clone() }
     }
 
     /// Does what is to be done, as far as it goes now. One refusal stops all before the first step. After each step
@@ -60,7 +75,10 @@ impl Pass<'_> {
     /// `after`; one that is not in the Spec is not waited for. When a Part acted, all are gone through once more.
     pub async fn apply(&mut self) -> Outcome {
         let mut first = self.look().await;
-        if first.plan.refused() || !has_steps(&first.plan) {
+        if let Some(refusal) = self.disagrees(&first.plan) {
+            first.plan.0.insert(0, Line::new("agreement", Verdict::Refuse(refusal)));
+        }
+        if first.plan.refused() || !first.plan.has_steps() {
             return first;
         }
         let mut done = Vec::new();
@@ -72,6 +90,22 @@ impl Pass<'_> {
             End::Refused => None,
         });
         Outcome { done, failure, ..last }
+    }
+
+    /// Why this plan is not what was agreed to. From now on its harm alone is.
+    fn disagrees(&mut self, plan: &Plan) -> Option<Refusal> {
+        let (harms, hash) = (plan.harms(), plan.hash(self.spec));
+        let agreed = match &self.agreed {
+            Agreed::Spec => return None,
+            Agreed::Plan(agreed) => *agreed == hash,
+            Agreed::Harms(agreed) => harms.is_subset(agreed),
+        };
+        self.agreed = Agreed::Harms(harms);
+        (!agreed).then(|| Refusal {
+            saw: format!("plan {hash}: the machine or its Spec has changed since"),
+            wanted: "the plan that was agreed to".to_owned(),
+            cure: "read `firstboot plan` again, and give its hash".to_owned(),
+        })
     }
 
     async fn sweeps(&mut self, plan: &mut Plan, done: &mut Vec<Step>) -> Result<(), End> {
@@ -118,6 +152,14 @@ impl Pass<'_> {
     }
 
     async fn step(&mut self, part: &str, step: &Step, done: &mut Vec<Step>) -> Result<(), End> {
+        let harm = (part.to_owned(), step.harm.clone());
+        let harmful = matches!(step.harm, Harm::Erases(_) | Harm::Decides(_));
+        if let Agreed::Harms(agreed) = &self.agreed
+            && harmful
+            && !agreed.contains(&harm)
+        {
+            return Err(End::Failed(format!("{part}: {step}: this harm was not in the plan that was agreed to")));
+        }
         self.witness.before(part, step);
         let result = self.machine.act(&step.act).await;
         self.witness.after(part, step, &result);
@@ -129,10 +171,6 @@ impl Pass<'_> {
             Err(error) => Err(End::Failed(format!("{part}: {}: {error:#}", step.act))),
         }
     }
-}
-
-fn has_steps(plan: &Plan) -> bool {
-    plan.0.iter().any(|line| matches!(line.verdict, Verdict::Do(_)))
 }
 
 fn stuck(part: &str, step: &Step, unchanged: &[String]) -> String {

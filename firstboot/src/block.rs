@@ -1,6 +1,7 @@
 //! The kernel's own view of a disk: its geometry, and its partitions (linux/fs.h, linux/blkpg.h).
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
 use nix::{ioctl_read, ioctl_read_bad, ioctl_write_ptr_bad, request_code_none};
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -81,7 +82,7 @@ pub(crate) fn agree(file: &File, disk: &str, wanted: &[Range]) -> Result<()> {
     let known = partitions(disk)?;
     let moved = |old: &&Range| !wanted.iter().any(|new| (new.number, new.start) == (old.number, old.start));
     for old in known.iter().filter(moved) {
-        tell(file, DELETE_PARTITION, *old)
+        delete(file, *old)
             .with_context(|| format!("telling the kernel that partition {} of {disk} is gone", old.number))?;
     }
     for new in wanted {
@@ -96,6 +97,19 @@ pub(crate) fn agree(file: &File, disk: &str, wanted: &[Range]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A partition is in use for as long as anybody has it open; udev looks at it for a moment.
+fn delete(file: &File, range: Range) -> Result<()> {
+    let deadline = Instant::now() + SHOWN_WITHIN;
+    loop {
+        match tell(file, DELETE_PARTITION, range) {
+            Err(error) if error.downcast_ref() == Some(&Errno::EBUSY) && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            ended => return ended,
+        }
+    }
 }
 
 /// The partitions of a disk that the kernel has.

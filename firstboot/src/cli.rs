@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::apply::Agreed;
 use crate::console::{self, say, warn};
 use crate::log::Log;
 use crate::machine::Machine;
@@ -7,8 +8,9 @@ use crate::pass::{Ended, Extent, pass};
 use crate::place::REPORT;
 use crate::{record, resident};
 use anyhow::{Context, Result};
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use nix::unistd::geteuid;
+use profiles::ask::Consent;
 use profiles::report::Report;
 use serde::Serialize;
 use std::path::Path;
@@ -40,12 +42,18 @@ enum Cmd {
     },
     /// Do what is to be done, and go on while something waits
     Apply {
-        /// Print the report as JSON; steps are told on stderr
-        #[arg(long)]
-        json: bool,
-        /// How long to go on while something waits
-        #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-        timeout: u64,
+        /// Only if this is the plan of now: nothing is erased or decided that it did not show
+        #[arg(long, value_name = "HASH")]
+        plan: Option<String>,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Give the place of a disk that is gone for good to a new one, and do what is to be done
+    Replace {
+        /// The place: GROUP/SLOT, as the refusal of the new disk has told it
+        slot: String,
+        #[command(flatten)]
+        how: How,
     },
     /// Show the report of the last pass; needs no root
     Status {
@@ -53,7 +61,7 @@ enum Cmd {
         #[arg(long)]
         json: bool,
     },
-    /// Show what the machine answers to every question, as said
+    /// Show what the machine answers to every question, as said; all that is to be known of its disks included
     Facts {
         /// Print the facts as JSON that can be read again as a recording
         #[arg(long)]
@@ -61,6 +69,16 @@ enum Cmd {
     },
     /// Stay and look after the machine: what firstboot.service does
     Run,
+}
+
+#[derive(Args)]
+struct How {
+    /// Print the report as JSON; steps are told on stderr
+    #[arg(long)]
+    json: bool,
+    /// How long to go on while something waits
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    timeout: u64,
 }
 
 /// The definition of the command line, for its man pages.
@@ -90,7 +108,14 @@ fn start(verb: &Cmd) -> Result<u8> {
         let machine = Machine::here();
         match verb {
             Cmd::Plan { json } => plan(&machine, *json).await,
-            Cmd::Apply { json, timeout } => apply(&machine, *json, Duration::from_secs(*timeout)).await,
+            Cmd::Apply { plan, how } => {
+                let agreed = plan.clone().map_or(Agreed::Spec, Agreed::Plan);
+                apply(&machine, agreed, how).await
+            }
+            Cmd::Replace { slot, how } => {
+                let machine = machine.allowing(Consent::Replace(slot.clone()));
+                apply(&machine, Agreed::Spec, how).await
+            }
             Cmd::Facts { json } => facts(&machine, *json).await,
             Cmd::Status { json } => status(machine.root(), *json),
             Cmd::Run => run(&machine).await,
@@ -98,17 +123,17 @@ fn start(verb: &Cmd) -> Result<u8> {
     })
 }
 
-async fn look(machine: &Machine) -> Result<Ended> {
+async fn look(machine: &Machine, extent: Extent) -> Result<Ended> {
     let mut log = Log { root: machine.root().to_owned(), resident: false };
-    let ended = pass(machine, Extent::Look, &mut log).await?;
+    let ended = pass(machine, extent, Agreed::Spec, &mut log).await?;
     ended.unanswered.iter().for_each(|note| warn(format!("no answer: {note}")));
     Ok(ended)
 }
 
 async fn plan(machine: &Machine, json: bool) -> Result<u8> {
-    let report = look(machine).await?.report;
+    let report = look(machine, Extent::Look).await?.report;
     if json {
-        say(pretty(&report.plan)?)
+        say(pretty(&serde_json::json!({ "hash": report.hash, "plan": report.plan }))?)
     } else {
         say(report.to_string().trim_end())
     }
@@ -116,7 +141,7 @@ async fn plan(machine: &Machine, json: bool) -> Result<u8> {
 }
 
 async fn facts(machine: &Machine, json: bool) -> Result<u8> {
-    let ended = look(machine).await?;
+    let ended = look(machine, Extent::Survey).await?;
     if json {
         say(pretty(&ended.facts)?);
         return Ok(0);
@@ -127,20 +152,21 @@ async fn facts(machine: &Machine, json: bool) -> Result<u8> {
     Ok(0)
 }
 
-async fn apply(machine: &Machine, json: bool, timeout: Duration) -> Result<u8> {
+async fn apply(machine: &Machine, mut agreed: Agreed, how: &How) -> Result<u8> {
     const WAITING: u8 = 4;
-    let deadline = Instant::now() + timeout;
+    let deadline = Instant::now() + Duration::from_secs(how.timeout);
     let mut log = Log { root: machine.root().to_owned(), resident: false };
     let mut done = Vec::new();
     let report = loop {
-        let mut ended = pass(machine, Extent::Apply, &mut log).await?;
+        let mut ended = pass(machine, Extent::Apply, agreed, &mut log).await?;
+        agreed = ended.agreed;
         done.append(&mut ended.report.done);
         if ended.report.code() != WAITING || Instant::now() + PAUSE > deadline {
             break Report { done, ..ended.report };
         }
         tokio::time::sleep(PAUSE).await;
     };
-    show(&report, json)?;
+    show(&report, how.json)?;
     Ok(report.code())
 }
 

@@ -235,8 +235,7 @@ mod tests {
     fn made(size: u64, fat32_cluster: Option<u8>, files: &[Entry]) -> Result<tempfile::NamedTempFile> {
         let file = tempfile::NamedTempFile::new()?;
         file.as_file().set_len(size)?;
-        let volume =
-            Volume { label: "TEST", serial: 0xabcd_1234, sector: 512, fat32_cluster, files, epoch: EPOCH };
+        let volume = Volume { label: "TEST", serial: 0xabcd_1234, sector: 512, fat32_cluster, files, epoch: EPOCH };
         volume.write(&mut Window::new(file.as_file(), 0, size))?;
         Ok(file)
     }

@@ -25,10 +25,27 @@ pub async fn install(root: &Path, install: &Install) -> Result<()> {
     wait_for(device).await?;
     let (draft, label) = (install.draft.as_str(), install.label.as_str());
     // As in an image; what the file system lays out later it does while the machine is idle.
-    let make = ["mkfs.ext4", "-q", "-b", "4096", "-I", "256", "-m", "1", "-e", "remount-ro", "-L", label, "-U", draft, device.as_str()];
+    let make = [
+        "mkfs.ext4",
+        "-q",
+        "-b",
+        "4096",
+        "-I",
+        "256",
+        "-m",
+        "1",
+        "-e",
+        "remount-ro",
+        "-L",
+        label,
+        "-U",
+        draft,
+        device.as_str(),
+    ];
     command::act(&make.map(str::to_owned)).await?;
     let (from, order) = (root.to_owned(), install.clone());
-    let written = aside(move || write(&from, &order)).await.with_context(|| format!("copying the system to {device}"))?;
+    let written =
+        aside(move || write(&from, &order)).await.with_context(|| format!("copying the system to {device}"))?;
     let place = device.clone();
     aside(move || read_back(&place, &written)).await.with_context(|| format!("reading {device} back"))?;
     command::act(&["tune2fs", "-U", install.uuid.as_str(), device].map(str::to_owned)).await?;
@@ -175,7 +192,8 @@ mod tests {
             .map(|(path, entry)| (path.into(), entry))
             .into();
         paths_gone(Path::new("/a"), &mut entries);
-        let wanted: Entries = [("/b", entry(file)), ("/c", name("/b"))].map(|(path, entry)| (path.into(), entry)).into();
+        let wanted: Entries =
+            [("/b", entry(file)), ("/c", name("/b"))].map(|(path, entry)| (path.into(), entry)).into();
         assert_eq!(entries, wanted);
     }
 }

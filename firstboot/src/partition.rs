@@ -3,13 +3,11 @@
 use crate::block::{Range, agree, geometry, resize};
 use crate::table::{Disk, Header, Write};
 use anyhow::{Context, Result, bail, ensure};
-use gpt::GptConfig;
-use gpt::disk::LogicalBlockSize;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use profiles::ask::{Slice, Table};
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Seek};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
 /// The partition table of a block device; `None` where there is no such device, no medium in it, or no valid table.
@@ -76,51 +74,41 @@ fn put(file: &File, sector: u64, write: &Write) -> Result<()> {
 }
 
 /// The table of a disk, of whatever kind it is read from: by its primary header, else by the one at the disk's end.
-pub fn table<D: gpt::DiskDevice>(mut disk: Disk<D>) -> Result<Option<Table>> {
+pub fn table<D: Read + Seek>(mut disk: Disk<D>) -> Result<Option<Table>> {
     if disk.sectors < 3 {
         return Ok(None);
     }
     let (sector, sectors) = (disk.sector, disk.sectors);
-    // Looked at first: the gpt crate panics on tables with entries of an unusual size.
     let primary = disk.header(1)?;
     let backup = match &primary {
         Some(primary) => disk.backup(primary)?,
-        None if disk.header(sectors - 1)?.is_some() => sectors - 1,
-        None => {
-            let lone = |header: Header| {
-                let guid = header.guid().to_string();
-                Table { guid, primary: false, sector, sectors, backup: 0, partitions: Vec::new() }
-            };
-            return Ok(disk.lone_header(sectors - 1)?.map(lone));
-        }
+        None => sectors - 1,
     };
-    let primary = primary.is_some();
-    let size = if disk.sector == 4096 { LogicalBlockSize::Lb4096 } else { LogicalBlockSize::Lb512 };
-    let gpt = GptConfig::new().logical_block_size(size).open_from_device(disk.device)?;
-    for (number, entry) in gpt.partitions() {
-        if entry.first_lba > entry.last_lba || entry.last_lba >= sectors {
-            let (first, last) = (entry.first_lba, entry.last_lba);
+    let whole = primary.is_some();
+    let header = if whole { primary } else { disk.header(sectors - 1)? };
+    let Some(header) = header else {
+        let lone = |header: Header| {
+            let guid = header.guid().to_string();
+            Table { guid, primary: false, sector, sectors, backup: 0, partitions: Vec::new() }
+        };
+        return Ok(disk.lone_header(sectors - 1)?.map(lone));
+    };
+    let partitions = header.slices();
+    for Slice { number, first, last, .. } in &partitions {
+        if first > last || *last >= sectors {
             bail!("partition {number} reaches from LBA {first} to {last}, on a disk of {sectors} sectors");
         }
     }
-    let partitions = gpt.partitions().iter().map(|(number, entry)| Slice {
-        number: *number,
-        guid: entry.part_guid.to_string(),
-        kind: entry.part_type_guid.guid.to_string().to_lowercase(),
-        name: entry.name.clone(),
-        first: entry.first_lba,
-        last: entry.last_lba,
-    });
-    let (guid, partitions) = (gpt.guid().to_string(), partitions.collect());
-    Ok(Some(Table { guid, primary, sector, sectors, backup, partitions }))
+    Ok(Some(Table { guid: header.guid().to_string(), primary: whole, sector, sectors, backup, partitions }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gpt::GptDisk;
+    use gpt::disk::LogicalBlockSize;
     use gpt::mbr::ProtectiveMBR;
     use gpt::partition_types::{BIOS, EFI, LINUX_ROOT_X64};
+    use gpt::{GptConfig, GptDisk};
     use std::collections::BTreeMap;
     use std::process::Command;
     use tempfile::NamedTempFile;

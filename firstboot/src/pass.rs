@@ -1,6 +1,6 @@
 //! A pass from end to end: find the Spec, observe, plan, apply, report.
 
-use crate::apply::{Outcome, Pass, Witness};
+use crate::apply::{Agreed, Outcome, Pass, Witness};
 use crate::find::find;
 use crate::machine::Machine;
 use crate::place::LOCK;
@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
 use profiles::ask::Ask;
 use profiles::facts::Facts;
+use profiles::inventory::Survey;
 use profiles::plan::{Line, Verdict};
 use profiles::report::Report;
 use std::collections::BTreeSet;
@@ -20,10 +21,18 @@ use std::path::Path;
 pub enum Extent {
     /// Nothing is written at all.
     Look,
+    /// The same, and all is asked that any Part could want to know of disks.
+    Survey,
     /// Only the Report is written.
     Report,
     /// A seed is adopted, steps are done, the Report is written.
     Apply,
+}
+
+impl Extent {
+    fn writes(self) -> bool {
+        matches!(self, Extent::Report | Extent::Apply)
+    }
 }
 
 /// How a pass ended, and what was seen.
@@ -35,18 +44,23 @@ pub struct Ended {
     pub unanswered: Vec<String>,
     /// Units that the Parts look at.
     pub units: BTreeSet<String>,
+    /// What was agreed to, for the next pass of the same run.
+    pub agreed: Agreed,
 }
 
 /// One pass. Fails where the image's Spec cannot be read, or the Report not be written; all else is in the Report.
-pub async fn pass(machine: &Machine, extent: Extent, witness: &mut dyn Witness) -> Result<Ended> {
+pub async fn pass(machine: &Machine, extent: Extent, agreed: Agreed, witness: &mut dyn Witness) -> Result<Ended> {
     let root = machine.root();
-    let _lock = if extent == Extent::Look { None } else { Some(lock(root)?) };
+    let _lock = if extent.writes() { Some(lock(root)?) } else { None };
     let mut found = find(root, medium::read)?;
     if extent == Extent::Apply {
         found.adopt(root)?;
     }
-    let parts = found.spec.parts();
-    let mut pass = Pass { machine, spec: &found.spec, parts: &parts, witness };
+    let mut parts = found.spec.parts();
+    if extent == Extent::Survey {
+        parts.push(Box::new(Survey));
+    }
+    let mut pass = Pass { machine, spec: &found.spec, parts: &parts, witness, agreed };
     let applies = extent == Extent::Apply && found.refusal.is_none();
     let mut outcome = if applies { pass.apply().await } else { pass.look().await };
     if let Some(refusal) = found.refusal {
@@ -54,18 +68,19 @@ pub async fn pass(machine: &Machine, extent: Extent, witness: &mut dyn Witness) 
     }
     let asks = parts.iter().flat_map(|part| part.asks(&found.spec, &outcome.seen.facts));
     let units = asks.filter_map(|ask| if let Ask::Unit(name) = ask { Some(name) } else { None }).collect();
-    let report = report(Report::new(&found.spec, &found.source, env!("CARGO_PKG_VERSION")), &outcome);
-    if extent != Extent::Look {
+    let empty = Report::new(&found.spec, &found.source, env!("CARGO_PKG_VERSION"));
+    let report = report(empty.with_plan(&found.spec, outcome.plan.clone()), &outcome);
+    if extent.writes() {
         record::store(root, &report).context("storing the report")?;
     }
-    Ok(Ended { report, facts: outcome.seen.facts, unanswered: outcome.seen.unanswered, units })
+    let Outcome { seen, agreed, .. } = outcome;
+    Ok(Ended { report, facts: seen.facts, unanswered: seen.unanswered, units, agreed })
 }
 
 /// A step that failed, with nothing left to do afterwards, did not fail: what the machine says counts.
-fn report(empty: Report, outcome: &Outcome) -> Report {
-    let ready = outcome.plan.ready();
-    let failure = outcome.failure.clone().filter(|_| !ready);
-    Report { ready, failure, plan: outcome.plan.clone(), done: outcome.done.clone(), ..empty }
+fn report(report: Report, outcome: &Outcome) -> Report {
+    let failure = outcome.failure.clone().filter(|_| !report.ready);
+    Report { failure, done: outcome.done.clone(), ..report }
 }
 
 /// Waits until no other firstboot is in a pass.

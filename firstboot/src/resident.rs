@@ -16,7 +16,7 @@
 //! Type=notify unit has no other way to say "not READY" and let the boot go on. Once READY was said, a refusal is only
 //! reported.
 
-use crate::apply::Witness;
+use crate::apply::{Agreed, Witness};
 use crate::console::{self, Console};
 use crate::event::{Labels, Signals};
 use crate::file;
@@ -76,7 +76,7 @@ impl<'a> Resident<'a> {
         let was_ready = file::read(self.machine.root(), READY)?.is_some();
         let mut log = Log { root: self.machine.root().to_owned(), resident: true };
         let extent = if was_ready { Extent::Report } else { Extent::Apply };
-        let ended = pass(self.machine, extent, &mut log as &mut dyn Witness).await?;
+        let ended = pass(self.machine, extent, Agreed::Spec, &mut log as &mut dyn Witness).await?;
         self.console.show(&ended.report, &ended.unanswered).await?;
         let status = console::status(&ended.report);
         let _ = sd_notify::notify(&[NotifyState::Status(&status)]);

@@ -65,10 +65,14 @@ mod tests {
         let rules: Vec<String> =
             ["/etc/machine-id", "/etc/ssh/ssh_host_*", "/tmp/*", "/var/log/**", "/swap*"].map(str::to_owned).into();
         let rules = Rules::new(&rules);
-        for path in ["/etc/machine-id", "/etc/ssh/ssh_host_rsa_key", "/tmp/x", "/var/log/a/b", "/var/log/a", "/swapfile"] {
+        for path in
+            ["/etc/machine-id", "/etc/ssh/ssh_host_rsa_key", "/tmp/x", "/var/log/a/b", "/var/log/a", "/swapfile"]
+        {
             assert!(rules.mean(Path::new(path), false), "{path}");
         }
-        for path in ["/etc/machine-id2", "/etc/ssh/sshd_config", "/tmp", "/tmpx", "/var/lo", "/var/logs/a", "/a/swapfile"] {
+        for path in
+            ["/etc/machine-id2", "/etc/ssh/sshd_config", "/tmp", "/tmpx", "/var/lo", "/var/logs/a", "/a/swapfile"]
+        {
             assert!(!rules.mean(Path::new(path), false), "{path}");
         }
         assert!(rules.mean(Path::new("/tmp/folder"), true) && !rules.mean(Path::new("/var/log/folder"), true));

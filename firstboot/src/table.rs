@@ -1,9 +1,10 @@
 //! The bytes of a GUID partition table (UEFI specification, chapter 5), and how they are replaced by others.
 //!
-//! The gpt crate reads and makes entries. It does not write them to a disk: it renumbers partitions, drops what it does
-//! not know, and for a moment leaves a primary table that is not valid. Linux then finds no partition at all (it looks at
-//! the backup only with `gpt` on its command line). So only those bytes of entries are changed that have to be, and
-//! written in an order in which a primary table is valid at every moment:
+//! The gpt crate makes headers and entries. It neither reads nor writes a disk here: it takes a header whose array is
+//! damaged for an error where the other one is whole, renumbers partitions, drops what it does not know, and for a moment
+//! leaves a primary table that is not valid. Linux then finds no partition at all (it looks at the backup only with `gpt`
+//! on its command line). So only those bytes of entries are changed that have to be, and written in an order in which a
+//! primary table is valid at every moment:
 //!
 //! ```text
 //! before      | MBR | H | array A | 0 0 0 0 | partitions …       (backup where the disk once ended)
@@ -17,6 +18,7 @@
 
 use anyhow::{Context, Result, bail};
 use crc::{CRC_32_ISO_HDLC, Crc};
+use profiles::ask::Slice;
 use std::io::{Read, Seek, SeekFrom};
 use uuid::Uuid;
 
@@ -234,6 +236,22 @@ impl Header {
         digest.update(&[0; 4]);
         digest.update(&self.bytes[20..HEADER]);
         digest.finalize()
+    }
+
+    /// All entries that are in use, in the order of their numbers.
+    pub fn slices(&self) -> Vec<Slice> {
+        let guid = |bytes: &[u8]| Uuid::from_bytes_le(bytes.try_into().unwrap_or_default()).to_string();
+        let name = |bytes: &[u8]| {
+            let units = bytes.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
+            let text = char::decode_utf16(units.take_while(|unit| *unit != 0));
+            text.map(|letter| letter.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+        };
+        let slice = |Entry { number, first, last }: Entry| {
+            let entry = &self.array[(number as usize - 1) * ENTRY..][..ENTRY];
+            let (kind, name) = (guid(&entry[..16]), name(&entry[56..]));
+            Slice { number, guid: guid(&entry[16..32]), kind, name, first, last }
+        };
+        self.entries().map(slice).collect()
     }
 
     pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> {

@@ -130,7 +130,11 @@ impl fmt::Display for Act {
                 write!(out, "copy this system to a new file system {label} on {device}")
             }
             Act::Install(Install { device, label, kept: Some(kept), .. }) => {
-                write!(out, "copy this system to a new file system {label} on {device}, with the identity in {}", kept.device)
+                write!(
+                    out,
+                    "copy this system to a new file system {label} on {device}, with the identity in {}",
+                    kept.device
+                )
             }
             Act::Esp { device, make, files } => {
                 let verb = if make.is_some() { "make the ESP" } else { "put on the ESP" };

@@ -6,6 +6,7 @@
 //! A reference such as `lv:main/data` leads to the Part that offers it and to paths in /dev that do not depend on the
 //! order in which a kernel found its disks.
 
+use crate::part::Part;
 use crate::problem::{Finding, nearest};
 use crate::size::Size;
 use crate::spec::Spec;
@@ -170,12 +171,11 @@ impl Spec {
 }
 
 /// What is wrong with the graph of all Parts: devices that nobody offers, that two stand on, or that stand on themselves.
-pub(crate) fn check(spec: &Spec) -> Vec<Finding> {
-    let parts = spec.parts();
+pub(crate) fn check(parts: &[Box<dyn Part + '_>]) -> Vec<Finding> {
     let offered: Vec<String> = parts.iter().flat_map(|part| part.offers()).map(|device| device.to_string()).collect();
     let mut users: BTreeMap<Device, String> = BTreeMap::new();
     let mut findings = Vec::new();
-    for part in &parts {
+    for part in parts {
         for wish in part.uses() {
             findings.extend(unknown(&wish, &offered));
             if let Some(other) = users.insert(wish.device.clone(), part.name()) {
@@ -243,6 +243,69 @@ fn way(after: &BTreeMap<String, Vec<String>>, from: &str, to: &str) -> Option<Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ask::Ask;
+    use crate::facts::Facts;
+    use crate::plan::Verdict;
+
+    /// What makes one device of others.
+    struct Made {
+        of: Vec<Device>,
+        offers: Device,
+    }
+
+    impl Part for Made {
+        fn name(&self) -> String {
+            self.offers.part()
+        }
+
+        fn uses(&self) -> Vec<Use> {
+            self.of.iter().map(|device| Use::new(device, &["md", "of"])).collect()
+        }
+
+        fn offers(&self) -> Vec<Device> {
+            vec![self.offers.clone()]
+        }
+
+        fn asks(&self, _: &Spec, _: &Facts) -> Vec<Ask> {
+            Vec::new()
+        }
+
+        fn plan(&self, _: &Spec, _: &Facts) -> Verdict {
+            Verdict::Done
+        }
+    }
+
+    /// What is found wrong with devices that are made of others.
+    fn findings(all: &[(&str, &[&str])]) -> Vec<String> {
+        let device = |text: &&str| Device::parse(text).unwrap();
+        let made = |(offers, of): &(&str, &[&str])| {
+            let part = Made { of: of.iter().map(device).collect(), offers: device(offers) };
+            Box::new(part) as Box<dyn Part>
+        };
+        let parts: Vec<Box<dyn Part>> = all.iter().map(made).collect();
+        check(&parts)
+            .into_iter()
+            .map(|finding| format!("{}; {}; {}", finding.saw, finding.wanted, finding.cure))
+            .collect()
+    }
+
+    #[test]
+    fn devices_that_nobody_offers_that_two_want_or_that_stand_on_themselves_are_told() {
+        assert_eq!(findings(&[("disk:a/b", &[]), ("md:x", &["disk:a/b"]), ("lv:v/l", &["md:x"])]), [""; 0]);
+        assert_eq!(
+            findings(&[("md:boot", &[]), ("luks:x", &["md:bot"])]),
+            ["no md:bot; one of: md:boot, luks:x; did you mean \"md:boot\"?"]
+        );
+        assert_eq!(
+            findings(&[("md:x", &[]), ("lv:v/a", &["md:x"]), ("lv:v/b", &["md:x"])]),
+            ["md:x, which lv v/a stands on already; a device that nothing else stands on; name another device"]
+        );
+        assert_eq!(
+            findings(&[("md:x", &["luks:y"]), ("luks:y", &["md:x"])]),
+            ["md:x, which stands on luks y itself (md x on luks y); devices that end at a disk; name another device"]
+        );
+        assert_eq!(findings(&[("md:x", &["md:x"])]).len(), 1);
+    }
 
     #[test]
     fn references_are_read_and_written_alike() {

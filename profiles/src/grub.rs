@@ -83,7 +83,9 @@ pub struct Slot<'a> {
 pub fn slots([one, other]: &[Slot; 2]) -> String {
     let side = |prefix: &str, slot: &Slot| {
         let Slot { name, number, guid, draft } = slot;
-        format!("  set {prefix}={name}\n  set {prefix}_gpt=gpt{number}\n  set {prefix}_root={guid}\n  set {prefix}_draft={draft}\n")
+        format!(
+            "  set {prefix}={name}\n  set {prefix}_gpt=gpt{number}\n  set {prefix}_root={guid}\n  set {prefix}_draft={draft}\n"
+        )
     };
     let sides = [
         format!("if [ \"$slot\" = {} ]; then\n", other.name),
@@ -94,10 +96,11 @@ pub fn slots([one, other]: &[Slot; 2]) -> String {
         side("other", other),
         "fi\n".to_owned(),
     ];
-    SLOTS.replace("@HEAD@", HEAD).replace("@NEXT@", NEXT).replace("@SIDES@", &sides.concat()).replace(
-        "@PARAMETERS@",
-        &PARAMETERS.join(" "),
-    )
+    SLOTS
+        .replace("@HEAD@", HEAD)
+        .replace("@NEXT@", NEXT)
+        .replace("@SIDES@", &sides.concat())
+        .replace("@PARAMETERS@", &PARAMETERS.join(" "))
 }
 
 const SLOTS: &str = r#"@HEAD@
@@ -177,11 +180,15 @@ mod tests {
 
     #[test]
     fn each_slot_is_offered_with_its_own_partition() {
-        let slot = |name, number, guid: &str| Slot { name, number, guid: guid.to_owned(), draft: format!("{guid}-new") };
+        let slot =
+            |name, number, guid: &str| Slot { name, number, guid: guid.to_owned(), draft: format!("{guid}-new") };
         let text = slots(&[slot("root-a", 3, "aaaa"), slot("root-b", 4, "bbbb")]);
         let (_, sides) = text.split_once("if [ \"$slot\" = root-b ]; then\n").expect("a look at the pointer");
         let (then, otherwise) = sides.split_once("else\n").expect("both ways");
-        assert!(then.contains("now_gpt=gpt4\n  set now_root=bbbb\n") && then.contains("other_draft=aaaa-new"), "{then}");
+        assert!(
+            then.contains("now_gpt=gpt4\n  set now_root=bbbb\n") && then.contains("other_draft=aaaa-new"),
+            "{then}"
+        );
         assert!(otherwise.contains("now_gpt=gpt3\n  set now_root=aaaa\n"), "{otherwise}");
         assert!(!text.contains('@'), "{text}");
     }

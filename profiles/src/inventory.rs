@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+/// A disk that udev is not done with has no serial number, or is not there yet: another one could be the only one that
+/// matches. Waiting for longer than this helps nobody.
+const SETTLE: [&str; 3] = ["udevadm", "settle", "--timeout=20"];
 const LSBLK: [&str; 4] = [
     "lsblk",
     "--json",
@@ -110,9 +113,13 @@ struct Nodes {
     blockdevices: Vec<Node>,
 }
 
-/// The questions that `drives` and `controllers` read the answers to.
-pub fn asks() -> Vec<Ask> {
-    vec![Ask::run(&LSBLK), Ask::run(&BY_PATH), Ask::run(&CONTROLLERS)]
+/// The questions that `drives` and `controllers` read the answers to: the others once udev knows all that is plugged in.
+pub fn asks(facts: &Facts) -> Vec<Ask> {
+    let settle = Ask::run(&SETTLE);
+    match facts.knows(&settle) {
+        true => vec![settle, Ask::run(&LSBLK), Ask::run(&BY_PATH), Ask::run(&CONTROLLERS)],
+        false => vec![settle],
+    }
 }
 
 /// All disks that have a size, in the order of lsblk. `None` while it has not answered; an error is what is wrong with
@@ -289,7 +296,8 @@ impl Part for Survey {
     }
 
     fn asks(&self, _: &Spec, facts: &Facts) -> Vec<Ask> {
-        let mut asks = asks();
+        let mut asks = asks(facts);
+        asks.push(Ask::Consent);
         for drive in drives(facts).and_then(Result::ok).unwrap_or_default() {
             asks.extend(drive.partitions.iter().cloned().map(Ask::Probe));
             asks.extend([Ask::Gpt(drive.path.clone()), Ask::Probe(drive.path)]);

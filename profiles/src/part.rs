@@ -14,6 +14,7 @@ mod hostname;
 pub mod journald;
 mod members;
 mod node;
+pub mod repository;
 mod root;
 pub mod ssh;
 pub mod swap;
@@ -89,6 +90,7 @@ pub(crate) fn all(spec: &Spec) -> Vec<Box<dyn Part + '_>> {
     parts.extend(spec.node.iter().map(|name| Box::new(hostname::Hostname(name)) as Box<dyn Part>));
     parts.extend(settings.timezone.iter().map(|zone| Box::new(timezone::Timezone(zone)) as Box<dyn Part>));
     parts.extend(settings.journald.iter().map(|journald| Box::new(journald) as Box<dyn Part>));
+    parts.extend(settings.repository.iter().map(|repository| Box::new(repository) as Box<dyn Part>));
     parts.extend(settings.user.iter().map(|user| Box::new(user) as Box<dyn Part>));
     parts.extend(settings.ssh.iter().map(|ssh| Box::new(ssh) as Box<dyn Part>));
     parts.extend(settings.swap.iter().map(|swap| Box::new(swap) as Box<dyn Part>));

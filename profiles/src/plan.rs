@@ -83,6 +83,11 @@ impl Plan {
         self.0.iter().all(|line| line.verdict == Verdict::Done)
     }
 
+    /// Some verdict has steps.
+    pub fn has_steps(&self) -> bool {
+        self.0.iter().any(|line| matches!(line.verdict, Verdict::Do(_)))
+    }
+
     /// The harm that the steps would do for good. Planning again, as they are done, only ever takes from it.
     pub fn harms(&self) -> Harms {
         let steps = self.0.iter().flat_map(|line| {
@@ -127,11 +132,11 @@ impl fmt::Display for Plan {
 
 /// What each of `parts` of a Spec concludes. Pure: the same Spec and Facts give the same plan.
 pub fn plan(spec: &Spec, parts: &[Box<dyn Part + '_>], facts: &Facts) -> Plan {
-    let line = |part: &Box<dyn Part + '_>| {
+    let line = |part: &dyn Part| {
         let (verdict, notes) = (part.plan(spec, facts), part.notes(spec, facts));
         Line { part: part.name(), verdict, notes }
     };
-    Plan(parts.iter().map(line).collect())
+    Plan(parts.iter().map(|part| line(part.as_ref())).collect())
 }
 
 /// The questions of `part` that `facts` does not answer yet. To be asked, noted and called again until it is empty: an

@@ -1,6 +1,9 @@
 //! A Profile: a TOML fragment of what a machine should be. A node's file has the same keys.
 
-use crate::part::{disk::Disk, journald::Journald, ssh::Ssh, swap::Swap, system::System, unit::Unit, user::User};
+use crate::part::{
+    disk::Disk, journald::Journald, repository::Repository, ssh::Ssh, swap::Swap, system::System, unit::Unit,
+    user::User,
+};
 use crate::problem::{Finding, nearest};
 use crate::schema;
 use schemars::JsonSchema;
@@ -28,7 +31,7 @@ pub struct Profile {
     /// Files of packages, by absolute path, that overlays may put their own in the place of.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub replaces: Vec<String>,
-    /// Archives beside Debian's own.
+    /// Archives beside Debian's own: for the image, and afterwards for the machine's own apt.
     pub repository: Vec<Repository>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system: Option<System>,
@@ -91,7 +94,6 @@ impl Profile {
                 "write it as `dpkg -L PACKAGE` does",
             ));
         }
-        findings.extend(self.repository.iter().flat_map(Repository::check));
         findings
     }
 }
@@ -103,107 +105,8 @@ fn is_plain_path(path: &str) -> bool {
     path.strip_prefix('/').is_some_and(|path| path.split('/').all(plain))
 }
 
-/// What a repository's priority may be. Negative ones forbid in apt_preferences(5), and above 1000 they downgrade: an
-/// image is made from nothing, so here they only rank.
-const PRIORITIES: std::ops::RangeInclusive<i32> = 1..=1000;
-
 /// As Debian Policy 5.6.7 has it.
 fn is_package(name: &str) -> bool {
     let first = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
     first && name.len() >= 2 && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c))
-}
-
-/// An archive of Debian packages beside Debian's own, trusted for its own packages by its own key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Repository {
-    /// What it is called in messages.
-    pub name: String,
-    /// Its address, `https://…` or `http://…`, without the suite.
-    #[schemars(title = "URL", regex(pattern = r"^https?://"))]
-    pub uri: String,
-    /// The suite, as in its own sources.list.
-    pub suite: String,
-    /// The components of it that packages are taken from.
-    pub components: Vec<String>,
-    /// Its OpenPGP certificate, ASCII-armoured, as it stands.
-    pub key: String,
-    /// The fingerprint of that certificate: 40 or 64 hex digits, blanks between them as you like.
-    #[schemars(title = "fingerprint", regex(pattern = r"^ *([0-9A-Fa-f] *){40}(([0-9A-Fa-f] *){24})?$"))]
-    pub fingerprint: String,
-    /// Whose version of a package is taken: the highest, then the newest version. Debian's own archive has 500.
-    #[serde(default = "Repository::usual")]
-    pub priority: i32,
-}
-
-impl Repository {
-    fn usual() -> i32 {
-        500
-    }
-
-    fn check(&self) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        let digits = self.fingerprint.chars().filter(|c| *c != ' ').collect::<String>();
-        if ![40, 64].contains(&digits.len()) || !digits.chars().all(|c| c.is_ascii_hexdigit()) {
-            let cure = "copy it from `gpg --show-keys --fingerprint KEY`";
-            findings.push(Finding::new(
-                &["repository", &self.name, "fingerprint"],
-                format!("{:?}", self.fingerprint),
-                "40 or 64 hex digits",
-                cure,
-            ));
-        }
-        if !self.uri.starts_with("https://") && !self.uri.starts_with("http://") {
-            findings.push(Finding::new(
-                &["repository", &self.name, "uri"],
-                format!("{:?}", self.uri),
-                "http:// or https://",
-                "write it as in the repository's own sources.list",
-            ));
-        }
-        if self.uri.split('/').nth(2).is_some_and(|host| host.contains('@')) {
-            findings.push(Finding::new(
-                &["repository", &self.name, "uri"],
-                "an address with a name or password in it",
-                "one without: the settings travel in the image, where everybody reads them",
-                "serve the repository to the building host without a password",
-            ));
-        }
-        if !PRIORITIES.contains(&self.priority) {
-            findings.push(Finding::new(
-                &["repository", &self.name, "priority"],
-                self.priority.to_string(),
-                format!("a number from {} to {}: Debian's own archive has 500", PRIORITIES.start(), PRIORITIES.end()),
-                "write 900 to prefer this repository, 100 to take from it only what Debian does not have",
-            ));
-        }
-        findings.extend(self.check_suite());
-        findings
-    }
-
-    /// The suite and its components become parts of addresses.
-    fn check_suite(&self) -> Vec<Finding> {
-        let plain = |text: &str| {
-            let known = |c: char| c.is_ascii_alphanumeric() || "-_.+~/".contains(c);
-            !text.is_empty() && text.chars().all(known) && text.split('/').all(|part| !["", ".", ".."].contains(&part))
-        };
-        let mut findings = Vec::new();
-        if !plain(&self.suite) {
-            findings.push(Finding::new(
-                &["repository", &self.name, "suite"],
-                format!("{:?}", self.suite),
-                "a suite below dists/, such as \"stable\"; repositories without suites are not supported",
-                "write it as in the repository's own sources.list",
-            ));
-        }
-        if self.components.is_empty() || self.components.iter().any(|component| !plain(component)) {
-            findings.push(Finding::new(
-                &["repository", &self.name, "components"],
-                format!("{:?}", self.components),
-                "at least one component, such as \"main\"",
-                "write them as in the repository's own sources.list",
-            ));
-        }
-        findings
-    }
 }

@@ -23,6 +23,9 @@ pub struct Report {
     /// Every verdict is Done.
     pub ready: bool,
     pub plan: Plan,
+    /// `Plan::hash`, where steps are left that may be done; empty otherwise.
+    #[serde(default)]
+    pub hash: String,
     /// What this pass did, in order.
     pub done: Vec<Step>,
     /// What stopped the pass, where something did: the act that failed and why.
@@ -54,6 +57,12 @@ impl Report {
         format!("{who} (profile {}): {state}", self.profile)
     }
 
+    /// The same report with what is left to do.
+    pub fn with_plan(self, spec: &Spec, plan: Plan) -> Self {
+        let hash = if plan.refused() || !plan.has_steps() { String::new() } else { plan.hash(spec) };
+        Report { ready: plan.ready(), hash, plan, ..self }
+    }
+
     /// An empty report of a machine that has `spec`, before any pass.
     pub fn new(spec: &Spec, source: &str, version: &str) -> Self {
         Report {
@@ -65,6 +74,7 @@ impl Report {
             source: source.to_owned(),
             ready: false,
             plan: Plan::default(),
+            hash: String::new(),
             done: Vec::new(),
             failure: None,
             version: version.to_owned(),
@@ -76,9 +86,16 @@ impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
         writeln!(out, "{}", self.headline())?;
         write!(out, "{}", self.plan)?;
-        match &self.failure {
-            Some(failure) => writeln!(out, "FAILED  {failure}"),
-            None => Ok(()),
+        if let Some(failure) = &self.failure {
+            writeln!(out, "FAILED  {failure}")?;
         }
+        if !self.hash.is_empty() {
+            writeln!(
+                out,
+                "This is plan {0}: `firstboot apply --plan {0}` erases nothing that is not in it.",
+                self.hash
+            )?;
+        }
+        Ok(())
     }
 }

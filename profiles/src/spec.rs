@@ -71,8 +71,9 @@ impl Spec {
     /// What is wrong with the settings, all Parts' findings and those of no Part.
     pub fn check(&self) -> Vec<Finding> {
         let mut findings = self.settings.check();
-        findings.extend(device::check(self));
-        findings.extend(self.parts().iter().flat_map(|part| part.check(self)));
+        let parts = self.parts();
+        findings.extend(device::check(&parts));
+        findings.extend(parts.iter().flat_map(|part| part.check(self)));
         findings
     }
 

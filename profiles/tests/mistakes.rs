@@ -119,6 +119,19 @@ fn a_repository_with_a_priority_out_of_range_a_password_and_no_suite() {
 }
 
 #[test]
+fn a_repository_whose_name_is_no_files_and_one_that_apt_cannot_tell_from_another() {
+    let repository = |name: &str, more: &str| {
+        format!(
+            "[[repository]]\nname = \"{name}\"\nuri = \"https://artifacts.example.org/{more}suite = \"stable\"\n\
+             components = [\"main\"]\nkey = \"-\"\nfingerprint = \"{}\"\n",
+            "0".repeat(40)
+        )
+    };
+    let two = repository("../own", "a\"\npriority = 900\n") + &repository("debian", "b c\"\n");
+    insta::assert_snapshot!(node(&format!("profiles = [\"nuc\"]\n{two}")));
+}
+
+#[test]
 fn what_others_find_wrong_is_shown_where_it_was_written() {
     let files = files(&[
         ("fleet.toml", ROOT),

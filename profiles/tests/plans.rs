@@ -258,6 +258,28 @@ fn a_swap_file_of_another_size_is_made_again_and_a_half_made_one_finished() {
     insta::assert_snapshot!([half, other, empty].map(|machine| line(&spec, &machine, "swap")).join("\n"));
 }
 
+const OWN: &str = "profiles = [\"nuc\"]\n[[repository]]\nname = \"own\"\nuri = \"https://apt.example.org:8443/x\"\n\
+    suite = \"stable\"\ncomponents = [\"main\", \"extra\"]\nfingerprint = \"0123 4567 89ab cdef 0123  4567 89ab cdef 0123 4567\"\n\
+    priority = 900\nkey = '''\nA word before it.\n-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nx\n-----END PGP PUBLIC KEY BLOCK-----\n\n'''\n";
+
+#[test]
+fn a_repository_is_three_files_of_apts_in_the_image_and_is_done_when_they_are_there() {
+    let spec = spec(OWN);
+    let parts = spec.parts();
+    let part = parts.iter().find(|part| part.name() == "repository own").expect("its part");
+    let shown: Vec<String> = part
+        .files()
+        .iter()
+        .map(|file| format!("== {} {:o} {}\n{}", file.path, file.mode, file.owner, file.content))
+        .collect();
+    insta::assert_snapshot!(shown.concat());
+    let machine =
+        part.files().iter().fold(Machine::default(), |machine, file| machine.holds(&file.path, &file.content));
+    assert_eq!(line(&spec, &machine, "repository own"), "done    repository own");
+    let pinned_otherwise = machine.holds("/etc/apt/preferences.d/own.pref", "Package: *\n");
+    insta::assert_snapshot!(line(&spec, &pinned_otherwise, "repository own"));
+}
+
 #[test]
 fn an_image_without_a_package_of_the_spec_is_refused() {
     let query = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status} ${Provides}\\n"];

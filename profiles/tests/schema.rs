@@ -44,7 +44,10 @@ fn a_fleet_with_all_its_keys_is_what_the_schema_says() {
     let node = "about = \"x\"\nprofiles = [\"nuc\"]\ntimezone = \"Europe/Berlin\"\ncomponents = [\"main\", \"contrib\"]\n\
          kernel-parameters = [\"console=ttyS0,115200n8\"]\n[system]\nslot-size = \"16G\"\nroot = \"slot\"\n[journald]\n\
          system-max-use = \"64M\"\nmax-retention = \"14 days\"\nforward-to-syslog = true\n[ssh]\nport = 2222\n[swap]\n\
-         size = \"1G\"\n[[unit]]\nname = \"getty@tty2.service\"\nenable = false\nstart = true\n";
+         size = \"1G\"\n[[unit]]\nname = \"getty@tty2.service\"\nenable = false\nstart = true\n[[disk]]\nname = \"bulk\"\n\
+         count = 6\nabsent = 1\ngeneration = 2\nerase = [\"foreign:0123456789abcdef\"]\n[disk.select]\nbus = [\"sas\"]\n\
+         rotational = true\nsize-min = \"100G\"\nsize-max = \"16T\"\nserial = \"x\"\nwwn = \"x\"\nmodel = \"x\"\npath = \"x\"\n\
+         [[disk.partition]]\nname = \"zfs\"\ntype = \"zfs\"\nsize = \"rest\"\n";
     assert_eq!(checked(&root, node), None);
     assert_eq!(seen(Document::Fleet, &root), [""; 0]);
     assert_eq!(seen(Document::Node, node), [""; 0]);
@@ -89,141 +92,154 @@ fn mistakes_are_seen_where_they_are_made() {
     }
 }
 
-fn repository(uri: &str, fingerprint: &str) -> String {
+fn repository(name: &str, uri: &str, fingerprint: &str) -> String {
     format!(
-        "[[repository]]\nname = \"x\"\nsuite = \"x\"\ncomponents = [\"x\"]\nkey = \"x\"\nuri = \"{uri}\"\n\
+        "[[repository]]\nname = \"{name}\"\nsuite = \"x\"\ncomponents = [\"x\"]\nkey = \"x\"\nuri = \"{uri}\"\n\
          fingerprint = \"{fingerprint}\"\n"
     )
+}
+
+/// Words of all kinds: some pattern takes each of them, or nearly.
+const WORDS: &[&str] = &[
+    "",
+    "a",
+    "ab",
+    "a.",
+    "+a",
+    "a+",
+    "A",
+    "ä",
+    "9",
+    "9p",
+    "a_b",
+    "_a",
+    "-a",
+    "a b",
+    " a",
+    "a\\n",
+    "a:1",
+    "a=b",
+    "a\\\\b",
+    "a$",
+    "a{",
+    "a'",
+    "a\\\"",
+    "a;",
+    "quiet",
+    "nginx",
+    "nginx.service",
+    "x.mount",
+    ".service",
+    "a@b.timer",
+    "ä.service",
+    "a b.path",
+    "nginx.service\\n",
+    "x.swap",
+    "/",
+    "/bin/sh",
+    "bin/sh",
+    "/bin:sh",
+    "/bin\\n",
+    "14day",
+    "14 days",
+    "14",
+    "day",
+    "1.5h",
+    "2  y",
+    "3m",
+    "3month",
+    "3months\\n",
+    "main",
+    "Main",
+    "non-free",
+    "Etc/UTC",
+    "etc/utc",
+    "Europe/Berlin",
+    "UTC",
+    "slot",
+    "rest",
+    "Rest",
+    "512M",
+    "512M ",
+    "8G",
+    "8g",
+    "8GG",
+    "+8G",
+    "08G",
+    "1T",
+    "9999999",
+    "1K1",
+    "http://a",
+    "https://a",
+    "ftp://a",
+    "HTTP://a",
+    "http:",
+    "http://",
+    "http://a b",
+    FINGERPRINT,
+    "0123 4567 89AB CDEF 0123  4567 89AB CDEF 0123 4567",
+    "0123456789abcdef0123456789abcdef0123456",
+    "0123456789abcdef0123456789abcdef0123456g",
+    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    "0123456789abcdef0123456789abcdef012345678",
+    "ana",
+    "Ana",
+    "ana-b_9",
+    "0ana",
+    "a234567890123456789012345678901x",
+    "a2345678901234567890123456789012x",
+    KEY,
+    "ssh-ed25519 AAAAC3",
+    "ssh-dss AAAAC3NzaC1lZDI1NTE5AAAAIJ1ByYWN0aWNlIG1ha2VzIHBlcmZlY3QhISE",
+    "ssh-rsa AAAA4567890123456789012345678901234567890",
+    "ssh-rsa AAAA456789012345678901234567890123456789x1",
+    "ssh-rsa BBBB4567890123456789012345678901234567890x",
+];
+
+/// Keys where a word is to fit a pattern.
+const TEMPLATES: &[&str] = &[
+    "packages = [\"@\"]\n",
+    "components = [\"@\"]\n",
+    "kernel-parameters = [\"@\"]\n",
+    "timezone = \"@\"\n",
+    "[system]\nroot = \"@\"\n",
+    "[journald]\nmax-retention = \"@\"\n",
+    "[[unit]]\nname = \"@\"\n",
+    "[[user]]\nname = \"@\"\n",
+    "[[user]]\nname = \"ana\"\nshell = \"@\"\n",
+    "[[user]]\nname = \"ana\"\nssh-keys = [\"@\"]\n",
+];
+
+fn words() -> Vec<String> {
+    let around_key = [format!("{KEY} ana@laptop"), format!("{KEY} two words"), format!("{KEY}\\n"), format!(" {KEY}")];
+    WORDS.iter().map(|word| word.to_string()).chain(around_key).collect()
 }
 
 /// The patterns are written beside the checks, not made from them: they are held together here.
 #[test]
 fn words_that_a_pattern_takes_are_those_that_the_check_takes() {
-    let words = [
-        "",
-        "a",
-        "ab",
-        "a.",
-        "+a",
-        "a+",
-        "A",
-        "ä",
-        "9",
-        "9p",
-        "a_b",
-        "_a",
-        "-a",
-        "a b",
-        " a",
-        "a\\n",
-        "a:1",
-        "a=b",
-        "a\\\\b",
-        "a$",
-        "a{",
-        "a'",
-        "a\\\"",
-        "a;",
-        "quiet",
-        "nginx",
-        "nginx.service",
-        "x.mount",
-        ".service",
-        "a@b.timer",
-        "ä.service",
-        "a b.path",
-        "nginx.service\\n",
-        "x.swap",
-        "/",
-        "/bin/sh",
-        "bin/sh",
-        "/bin:sh",
-        "/bin\\n",
-        "14day",
-        "14 days",
-        "14",
-        "day",
-        "1.5h",
-        "2  y",
-        "3m",
-        "3month",
-        "3months\\n",
-        "main",
-        "Main",
-        "non-free",
-        "Etc/UTC",
-        "etc/utc",
-        "Europe/Berlin",
-        "UTC",
-        "slot",
-        "rest",
-        "Rest",
-        "512M",
-        "512M ",
-        "8G",
-        "8g",
-        "8GG",
-        "+8G",
-        "08G",
-        "1T",
-        "9999999",
-        "1K1",
-        "http://a",
-        "https://a",
-        "ftp://a",
-        "HTTP://a",
-        "http:",
-        FINGERPRINT,
-        "0123 4567 89AB CDEF 0123  4567 89AB CDEF 0123 4567",
-        "0123456789abcdef0123456789abcdef0123456",
-        "0123456789abcdef0123456789abcdef0123456g",
-        "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
-        "0123456789abcdef0123456789abcdef012345678",
-        "ana",
-        "Ana",
-        "ana-b_9",
-        "0ana",
-        "a234567890123456789012345678901x",
-        "a2345678901234567890123456789012x",
-        KEY,
-        &format!("{KEY} ana@laptop"),
-        &format!("{KEY} two words"),
-        &format!("{KEY}\\n"),
-        &format!(" {KEY}"),
-        "ssh-ed25519 AAAAC3",
-        "ssh-dss AAAAC3NzaC1lZDI1NTE5AAAAIJ1ByYWN0aWNlIG1ha2VzIHBlcmZlY3QhISE",
-        "ssh-rsa AAAA4567890123456789012345678901234567890",
-        "ssh-rsa AAAA456789012345678901234567890123456789x1",
-        "ssh-rsa BBBB4567890123456789012345678901234567890x",
-    ];
+    let repositories =
+        [repository("x", "http://x", "@"), repository("x", "@", FINGERPRINT), repository("@", "http://x", FINGERPRINT)];
+    let templates = TEMPLATES.iter().copied().chain(repositories.iter().map(String::as_str));
     let (mut taken, mut refused) = (0, 0);
-    for template in [
-        "packages = [\"@\"]\n",
-        "components = [\"@\"]\n",
-        "kernel-parameters = [\"@\"]\n",
-        "timezone = \"@\"\n",
-        "[system]\nroot = \"@\"\n",
-        "[journald]\nmax-retention = \"@\"\n",
-        "[[unit]]\nname = \"@\"\n",
-        "[[user]]\nname = \"@\"\n",
-        "[[user]]\nname = \"ana\"\nshell = \"@\"\n",
-        "[[user]]\nname = \"ana\"\nssh-keys = [\"@\"]\n",
-        &repository("http://x", "@"),
-        &repository("@", FINGERPRINT),
-    ] {
-        for word in words {
-            let node = format!("profiles = [\"base\"]\n{}", template.replace('@', word));
+    for template in templates {
+        for word in words() {
+            let node = format!("profiles = [\"base\"]\n{}", template.replace('@', &word));
             let (schema, mimg) = (seen(Document::Node, &node), checked(ROOT, &node));
             assert_eq!(schema.is_empty(), mimg.is_none(), "{node}the schema says {schema:?}, mimg says {mimg:?}");
             if schema.is_empty() { taken += 1 } else { refused += 1 }
         }
     }
-    // A size that is none; whether one is large enough is beyond a schema.
-    for word in words {
-        let node = format!("profiles = [\"base\"]\n[swap]\nsize = \"{word}\"\n");
-        assert_eq!(seen(Document::Node, &node).is_empty(), Size::parse(word).is_ok(), "{node}");
-    }
     assert!(taken > 100 && refused > 300, "{taken} taken, {refused} refused");
+}
+
+/// Whether a size is large enough is beyond a schema.
+#[test]
+fn a_size_that_is_none_is_seen() {
+    for word in words() {
+        let node = format!("profiles = [\"base\"]\n[swap]\nsize = \"{word}\"\n");
+        assert_eq!(seen(Document::Node, &node).is_empty(), Size::parse(&word).is_ok(), "{node}");
+    }
 }
 
 #[test]

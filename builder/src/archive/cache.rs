@@ -27,6 +27,11 @@ pub struct Content {
     pub size: u64,
 }
 
+/// Is it a SHA-256 as it is written everywhere? A digest becomes a file's name, so nothing else may pass for one.
+pub fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
 /// A folder of verified files. Several processes may use it at once.
 #[derive(Clone, Debug)]
 pub struct Cache {

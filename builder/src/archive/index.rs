@@ -1,5 +1,6 @@
 //! An archive's index of packages: one paragraph per package.
 
+use crate::archive::cache::is_sha256;
 use anyhow::{Context, Result, bail};
 use deb822_fast::borrowed::{BorrowedParagraph, BorrowedParser};
 use std::borrow::Cow;
@@ -178,9 +179,8 @@ impl<'a> Fields<'_, 'a> {
     }
 }
 
-/// A digest becomes a file name in the cache, so nothing else may pass for one.
 fn digest(text: &str) -> Result<&str> {
-    if text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+    if is_sha256(text) {
         return Ok(text);
     }
     bail!("its SHA256 is {text:?}: wanted 64 hexadecimal digits")

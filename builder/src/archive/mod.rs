@@ -8,6 +8,7 @@ pub mod fetch;
 pub mod http;
 pub mod index;
 pub mod mirror;
+pub mod opened;
 mod opening;
 pub mod package;
 pub mod relation;

@@ -1,5 +1,6 @@
 //! What a suite's `Release` says: which suite it is, of when, until when, and the digests of its indexes.
 
+use crate::archive::cache::is_sha256;
 use crate::archive::signature::SKEW;
 use anyhow::{Context, Result, bail};
 use deb822_fast::Paragraph;
@@ -92,7 +93,7 @@ fn listed(line: &str) -> Result<(String, Listed)> {
     let [digest, size, path] = words[..] else {
         bail!("the Release lists {line:?}: wanted a digest, a size and a path");
     };
-    if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+    if !is_sha256(digest) {
         bail!("the Release lists {path:?} with {digest:?}: wanted 64 hexadecimal digits of SHA-256");
     }
     let size = size.parse().with_context(|| format!("reading the size of {path:?} in the Release"))?;

@@ -142,7 +142,8 @@ mod tests {
     #[test]
     fn a_medium_looks_for_the_marker_of_an_installed_system_first() {
         let text = configuration(&Layout { installs: true, ..layout(&[]) }).expect("valid parameters");
-        let search = text.find("search --no-floppy --file --set=installed /EFI/debian/mimg-installed").expect("a search");
+        let search =
+            text.find("search --no-floppy --file --set=installed /EFI/debian/mimg-installed").expect("a search");
         assert!(search < text.find("--id again").expect("an entry to install again"));
         assert!(text.contains("boot_linux /vmlinuz /initrd.img mimg.install=again") && !text.contains('@'), "{text}");
     }

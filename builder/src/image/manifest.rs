@@ -7,7 +7,7 @@ use crate::image::Image;
 use crate::publish::place::Place;
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
-use profiles::profile::Repository;
+use profiles::part::repository::Repository;
 use profiles::spec::Spec;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

@@ -3,6 +3,7 @@
 use crate::archive::Archive;
 use crate::archive::cache::Cache;
 use crate::archive::fetch::Missing;
+use crate::archive::opened::Opened;
 use crate::archive::package::Package;
 use crate::archive::source::Source;
 use crate::lock::locked::sources;
@@ -186,12 +187,14 @@ pub fn write(folder: &Path, lock: &Lock) -> Result<()> {
     Ok(())
 }
 
-/// A Spec's packages for a build: from the lock of the fleet in `folder`; where there is none, as the archive has them today.
+/// A Spec's packages for a build: from the lock of the fleet in `folder`; where there is none, as the archive has them today,
+/// which is `opened` once for all Specs.
 pub fn locked(
     folder: Option<&Path>,
     spec: &Spec,
     settings: &fleet::Archive,
     online: bool,
+    opened: &mut Opened,
     cache: &Cache,
     progress: &Progress,
 ) -> Result<Locked> {
@@ -204,7 +207,7 @@ pub fn locked(
             let sources = if online { sources(spec, settings)? } else { Vec::new() };
             Ok(Locked::of(&lock, spec, &sources, snapshot(settings)?)?)
         }
-        None if online => Locked::afresh(spec, settings, cache, progress),
+        None if online => Locked::afresh(spec, settings, opened, cache, progress),
         None => Err(without_lock("--offline builds from a lock").into()),
     }
 }

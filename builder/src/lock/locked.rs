@@ -2,6 +2,7 @@
 
 use crate::archive::cache::Cache;
 use crate::archive::mirror::Mirror;
+use crate::archive::opened::Opened;
 use crate::archive::package::{Package, Why};
 use crate::archive::solve::Wanted;
 use crate::archive::source::Source;
@@ -13,8 +14,8 @@ use crate::progress::Progress;
 use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp};
 use profiles::fleet;
+use profiles::part::repository::Repository;
 use profiles::problem::{Problem, Problems};
-use profiles::profile::Repository;
 use profiles::spec::Spec;
 use std::collections::BTreeSet;
 
@@ -30,8 +31,15 @@ pub struct Locked {
 
 impl Locked {
     /// What the archive has today for a Spec that no mimg.lock covers. `settings` is `[archive]` of the fleet.
-    pub fn afresh(spec: &Spec, settings: &fleet::Archive, cache: &Cache, progress: &Progress) -> Result<Locked> {
-        let archive = Archive::open(&sources(spec, settings)?, cache, progress, Timestamp::now())?;
+    pub fn afresh(
+        spec: &Spec,
+        settings: &fleet::Archive,
+        opened: &mut Opened,
+        cache: &Cache,
+        progress: &Progress,
+    ) -> Result<Locked> {
+        let open = |sources: &[Source]| Archive::open(sources, cache, progress, Timestamp::now());
+        let archive = opened.archive(&sources(spec, settings)?, open)?;
         let packages = archive.solve(&wanted(spec)).map_err(asked_for_in_vain)?;
         Ok(Locked { epoch: archive.epoch(), suites: archive.suites().to_vec(), packages })
     }

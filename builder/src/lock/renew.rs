@@ -1,6 +1,7 @@
 //! Making a lock, and making it anew: what was locked stays, what is new is solved beside it.
 
 use crate::archive::cache::Cache;
+use crate::archive::opened::Opened;
 use crate::archive::package::Package;
 use crate::archive::source::Source;
 use crate::archive::{Archive, Suite};
@@ -11,8 +12,7 @@ use anyhow::{Context, Result};
 use profiles::problem::{Problem, Problems, nearest};
 use profiles::spec::Spec;
 use std::collections::btree_map::Entry as Place;
-use std::collections::hash_map::Entry::{Occupied, Vacant};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// Which locked versions may change.
@@ -48,7 +48,7 @@ impl Lock {
         lock.releases = renewal.old.map(|old| old.releases.clone()).unwrap_or_default();
         renewal.must_know()?;
         renewal.one_archive_each()?;
-        let mut opened = HashMap::new();
+        let mut opened = Opened::default();
         let mut problems = Problems::default();
         for (request, specs) in renewal.requests() {
             let labels: Vec<String> = specs.iter().map(|spec| label(spec)).collect();
@@ -204,17 +204,12 @@ impl<'a> Renewal<'a> {
     }
 
     /// The archive of a Spec's sources, opened once. Dates never go back behind those of the old lock.
-    fn archive<'o>(&self, spec: &Spec, opened: &'o mut HashMap<String, Archive>) -> Result<&'o Archive> {
+    fn archive<'o>(&self, spec: &Spec, opened: &'o mut Opened) -> Result<&'o Archive> {
         let mut sources = (self.sources)(spec)?;
         for source in &mut sources {
             source.not_before = self.old.and_then(|old| old.newest(&source.origin()));
         }
-        let keys: Vec<_> =
-            sources.iter().map(|source| (source.origin(), &source.components, source.priority)).collect();
-        match opened.entry(format!("{keys:?}")) {
-            Occupied(there) => Ok(there.into_mut()),
-            Vacant(place) => Ok(place.insert((self.open)(&sources)?)),
-        }
+        opened.archive(&sources, self.open)
     }
 
     /// A repository's name stands for one archive in the whole fleet: dates are kept under it.

@@ -1,5 +1,6 @@
 //! The words of a lock's lines.
 
+use crate::archive::cache::is_sha256;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -12,8 +13,9 @@ pub fn is_name(name: &str) -> bool {
 
 /// A SHA-256 as it stands.
 pub fn digest(text: &str) -> Result<String, String> {
-    let sound = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-    sound.then(|| text.to_owned()).ok_or_else(|| format!("{text:?} is no SHA-256: those have 64 digits of 0-9 and a-f"))
+    is_sha256(text)
+        .then(|| text.to_owned())
+        .ok_or_else(|| format!("{text:?} is no SHA-256: those have 64 digits of 0-9 and a-f"))
 }
 
 const STAMP: &str = "%Y%m%dT%H%M%SZ";

@@ -3,9 +3,9 @@
 //! A block of zeros alone says nothing: a file may have it, or a table in which zeros mean "free", and on a used stick
 //! it has to be written. So the file systems are asked. What is not understood counts as used.
 //!
-//! ext4: <https://docs.kernel.org/filesystems/ext4/>, "Block and Inode Bitmaps", "Block Group Descriptors".
 //! FAT32: Microsoft's fatgen103, "FAT Data Structure".
 
+use crate::publish::superblock::{BLOCK_UNINIT, Superblock, u16_at, u32_at};
 use anyhow::{Context, Result};
 use gpt::GptConfig;
 use gpt::disk::LogicalBlockSize;
@@ -60,7 +60,7 @@ impl Volume<'_> {
 
     fn ext4(&self) -> Result<Option<Vec<Range<u64>>>> {
         let Some(head) = self.read(1024, 1024)? else { return Ok(None) };
-        let Some(ext4) = Ext4::read(&head) else { return Ok(None) };
+        let Some(ext4) = Superblock::read(&head, self.size) else { return Ok(None) };
         let Some(table) = self.read((ext4.first + 1) * ext4.block, ext4.groups() * ext4.descriptor)? else {
             return Ok(None);
         };
@@ -108,73 +108,6 @@ impl Volume<'_> {
     }
 }
 
-/// A group whose bitmap of blocks was never written.
-const BLOCK_UNINIT: u64 = 2;
-/// Features that change where things are: 64-bit numbers, descriptors elsewhere, bitmaps of larger units.
-const INCOMPAT_META_BG: u64 = 0x10;
-const INCOMPAT_64BIT: u64 = 0x80;
-const RO_COMPAT_BIGALLOC: u64 = 0x200;
-
-/// What the superblock says: sizes in bytes, all else in blocks.
-struct Ext4 {
-    block: u64,
-    first: u64,
-    blocks: u64,
-    per_group: u64,
-    descriptor: u64,
-}
-
-impl Ext4 {
-    fn read(head: &[u8]) -> Option<Ext4> {
-        let (incompat, ro_compat) = (u32_at(head, 0x60), u32_at(head, 0x64));
-        let known =
-            u16_at(head, 0x38) == 0xef53 && incompat & INCOMPAT_META_BG == 0 && ro_compat & RO_COMPAT_BIGALLOC == 0;
-        let wide = incompat & INCOMPAT_64BIT != 0;
-        let ext4 = Ext4 {
-            block: 1024_u64.checked_shl(u32::try_from(u32_at(head, 0x18)).ok().filter(|log| *log <= 6)?)?,
-            first: u32_at(head, 0x14),
-            blocks: u32_at(head, 0x4) | if wide { u32_at(head, 0x150) << 32 } else { 0 },
-            per_group: u32_at(head, 0x20),
-            descriptor: if wide { u16_at(head, 0xfe) } else { 32 },
-        };
-        let sane = ext4.per_group > 0 && ext4.per_group <= ext4.block * 8 && ext4.first <= 1;
-        let sane = sane && ext4.blocks > ext4.first && ext4.blocks < 1 << 48 && [32, 64].contains(&ext4.descriptor);
-        (known && sane).then_some(ext4)
-    }
-
-    fn groups(&self) -> u64 {
-        (self.blocks - self.first).div_ceil(self.per_group)
-    }
-
-    fn blocks_of(&self, group: u64) -> Range<u64> {
-        let start = self.first + group * self.per_group;
-        start..(start + self.per_group).min(self.blocks)
-    }
-
-    /// What is free of a group whose bitmap was never written, in bytes: nothing is in use but copies of the superblock and
-    /// of the descriptors at its start. Should it have tables of its own, nothing is taken for free.
-    fn unbegun(&self, descriptor: &[u8], blocks: &Range<u64>) -> Range<u64> {
-        let table = |(low, high)| u32_at(descriptor, low) | self.high(descriptor, high, u32_at) << 32;
-        let own = [(0x0, 0x20), (0x4, 0x24), (0x8, 0x28)].into_iter().map(table).any(|place| blocks.contains(&place));
-        let count = u16_at(descriptor, 0xc) | self.high(descriptor, 0x2c, u16_at) << 16;
-        let count = if own { 0 } else { count.min(blocks.end - blocks.start) };
-        (blocks.end - count) * self.block..blocks.end * self.block
-    }
-
-    /// The upper half of a number, where descriptors are long enough to have one.
-    fn high(&self, descriptor: &[u8], at: usize, read: fn(&[u8], usize) -> u64) -> u64 {
-        if self.descriptor == 64 { read(descriptor, at) } else { 0 }
-    }
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u64 {
-    u16_at(bytes, at) | u16_at(bytes, at + 2) << 16
-}
-
 /// Ranges in order, neighbours joined.
 #[derive(Default)]
 struct Ranges(Vec<Range<u64>>);
@@ -182,6 +115,7 @@ struct Ranges(Vec<Range<u64>>);
 impl Ranges {
     fn add(&mut self, range: Range<u64>) {
         match self.0.last_mut() {
+            _ if range.is_empty() => {}
             Some(last) if last.end == range.start => last.end = range.end,
             _ => self.0.push(range),
         }

@@ -11,6 +11,7 @@ pub mod qcow2;
 pub mod sbom;
 pub mod signature;
 pub mod sums;
+pub mod superblock;
 
 use crate::image::direct;
 use crate::image::draft::Draft;

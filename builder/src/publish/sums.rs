@@ -1,6 +1,7 @@
 //! The digests of all files of one image, as `sha256sum -c` reads them. One list for each image: what a list says is
 //! what its build wrote, so that signing it never vouches for somebody else's file in the same folder.
 
+use crate::archive::cache::is_sha256;
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -26,10 +27,6 @@ impl Sums {
         ensure!(sums.render() == text, "its lines are not in order, or it was changed");
         Ok(sums)
     }
-}
-
-fn is_sha256(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 fn is_name(name: &str) -> bool {

@@ -117,6 +117,16 @@ impl Payload {
         Ok(Payload { items, folder, fresh, checked })
     }
 
+    /// Checks all of a package with a file of several names now: were it made again between two of them, they would become
+    /// two files in the tree.
+    fn whole_if_linked(self) -> Result<Payload> {
+        if self.items.iter().any(|item| matches!(item.kind, Kind::HardLink(_))) {
+            let files = self.items.iter().enumerate().filter(|(_, item)| item.kind == Kind::File);
+            files.map(|(at, _)| at).try_for_each(|at| self.inode(at).map(drop))?;
+        }
+        Ok(self)
+    }
+
     /// The inode of an item's file, if that is as it was unpacked.
     fn inode(&self, at: usize) -> Result<u64> {
         let (path, item) = (self.file(at), &self.items[at]);
@@ -249,7 +259,7 @@ impl Payloads {
     fn find_or_make(&self, place: usize) -> Result<Payload> {
         let deb = &self.debs[place];
         if let Some(folder) = self.shelf.find("payload", &deb.sha256) {
-            match Payload::open(folder, false) {
+            match Payload::open(folder, false).and_then(Payload::whole_if_linked) {
                 Ok(payload) => return Ok(payload),
                 Err(damage) => {
                     self.shelf.quarantine("payload", &deb.sha256, deb.name(), &damage, &self.progress)?;

@@ -5,7 +5,10 @@ mod faults;
 mod freshness;
 mod opening;
 mod opinion;
+#[path = "../person/mod.rs"]
+mod person;
 mod repository;
 mod server;
 mod signatures;
 mod signer;
+mod suffering;

@@ -1,5 +1,6 @@
 //! Archives beside Debian's, as a profile names them: the key that it pins, and an image with a package of such a one.
 
+use crate::person::{err, fleet, is_bad_input, mimg, mimg_with, out, put};
 use crate::server::Server;
 use crate::signer::{DAY, SOUND, Shape, Signer, clear};
 use anyhow::{Context, Result, ensure};
@@ -12,46 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
 
-const MIMG: &str = env!("CARGO_BIN_EXE_mimg");
-
-/// A fleet with the profile "mine".
-fn fleet(profile: &str) -> TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    assert!(Command::new(MIMG).arg("init").arg(folder.path()).output().expect("running mimg").status.success());
-    put(folder.path(), "profiles/mine.toml", &format!("profiles = [\"base\"]\n{profile}"));
-    folder
-}
-
-fn put(folder: &Path, path: &str, content: &str) {
-    let path = folder.join(path);
-    fs::create_dir_all(path.parent().expect("a parent")).expect("making folders");
-    fs::write(path, content).expect("writing a file");
-}
-
-fn mimg(fleet: &TempDir, arguments: &[&str]) -> Output {
-    let mut command = Command::new(MIMG);
-    // Beside what other tests download: packages are fetched once for all of them.
-    command
-        .args(arguments)
-        .current_dir(fleet.path())
-        .env("MIMG_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("building"));
-    command.output().expect("running mimg")
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// `check` and `build` both say all of `parts`, and end with 2.
-fn is_bad_input(fleet: &TempDir, parts: &[&str]) {
-    for arguments in [&["check"][..], &["build", "--profile", "mine"], &["build", "--all"]] {
-        let output = mimg(fleet, arguments);
-        let said = err(&output);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
-        for part in parts {
-            assert!(said.contains(part), "{arguments:?}: {part:?} is missing in:\n{said}");
-        }
-    }
+/// With what other tests download beside it: packages are fetched once for all of them.
+fn build(fleet: &TempDir, arguments: &[&str]) -> Output {
+    mimg_with(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("building"), fleet.path(), arguments)
 }
 
 /// A repository with this key and fingerprint.
@@ -98,8 +62,18 @@ fn what_is_no_key_and_a_priority_out_of_range_are_refused() {
     let sound = Signer::sound();
     let priority = |number: &str| repository(&sound.armored(), &sound.fingerprint(), &format!("priority = {number}\n"));
     is_bad_input(&fleet(&priority("-1")), &["repository.own.priority: -1", "--> profiles/mine.toml:8:12", "1 to 1000"]);
-    let checked = mimg(&fleet(&priority("900")), &["check"]);
+    let checked = mimg(fleet(&priority("900")).path(), &["check"]);
     assert!(checked.status.success(), "{}", err(&checked));
+}
+
+#[test]
+fn a_priority_that_would_be_debians_on_the_machine_too_is_refused() {
+    let sound = Signer::sound();
+    let fleet = fleet(&repository(&sound.armored(), &sound.fingerprint(), "priority = 900\n"));
+    let root = fs::read_to_string(fleet.path().join("fleet.toml")).expect("fleet.toml");
+    put(fleet.path(), "fleet.toml", &(root + "[archive]\nnode-mirror = \"http://127.0.0.1:3142/debian\"\n"));
+    let same = "900, and Debian itself comes from the same host, http://127.0.0.1:3142/debian";
+    is_bad_input(&fleet, &["repository.own.priority", same, "--> profiles/mine.toml:8:12", "[archive] in fleet.toml"]);
 }
 
 /// A package for the archive: its control fields but for the sums, and its files.
@@ -160,13 +134,27 @@ fn an_archive_signed_by_another_key_than_the_pinned_one_is_not_taken_from() -> R
     let (pinned, other) = (Signer::sound(), Signer::sound());
     let server = Server::of_files(archive(&[], &other));
     let fleet = fleet(&at(&server.url(""), &pinned.armored(), &pinned.fingerprint(), ""));
-    let output = mimg(&fleet, &["build", "--profile", "mine"]);
+    let output = build(&fleet, &["build", "--profile", "mine"]);
     let said = err(&output);
     ensure!(output.status.code() == Some(1), "{said}");
     for part in [&server.url(" stable"), &pinned.fingerprint(), &format!("{} is not pinned", other.fingerprint())] {
         ensure!(said.contains(part.as_str()), "{part:?} is missing in: {said}");
     }
     ensure!(!fleet.path().join("mine.img").exists());
+    Ok(())
+}
+
+#[test]
+fn an_archive_is_opened_once_for_all_images_of_a_fleet() -> Result<()> {
+    let signer = Signer::sound();
+    let server = Server::of_files(archive(&[], &signer));
+    let asks = "packages = [\"that-nobody-has\"]\n".to_owned();
+    let fleet = fleet(&(asks + &at(&server.url(""), &signer.armored(), &signer.fingerprint(), "")));
+    let output = build(&fleet, &["build", "--all"]);
+    let said = err(&output);
+    ensure!(output.status.code() == Some(1) && said.matches("that-nobody-has").count() >= 2, "{said}");
+    let asked = server.requests().iter().filter(|request| request.path.ends_with("/InRelease")).count();
+    ensure!(asked == 1, "its Release was asked for {asked} times: {said}");
     Ok(())
 }
 
@@ -185,9 +173,9 @@ fn an_image_has_the_packages_of_a_repository_as_its_priority_wants_it() -> Resul
     let fleet = fleet(&priority("900"));
     put(fleet.path(), "overlays/mine/etc/issue", "ours\n");
     put(fleet.path(), "overlays/mine/usr/bin/dpkg-split", "#!/bin/sh\n");
-    let output = mimg(&fleet, &["build", "--profile", "mine", "--json"]);
+    let output = build(&fleet, &["build", "--profile", "mine", "--json"]);
     ensure!(output.status.success(), "{}", err(&output));
-    let manifest: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let manifest: serde_json::Value = serde_json::from_str(&out(&output))?;
     let member = |name: &str| {
         let packages = manifest["packages"].as_array().into_iter().flatten();
         packages.clone().find(|package| package["name"] == name).cloned().unwrap_or_default()
@@ -205,9 +193,44 @@ fn an_image_has_the_packages_of_a_repository_as_its_priority_wants_it() -> Resul
         let found = read(&image, path)?;
         ensure!(found == content, "{path} holds {found:?}");
     }
+    let policy = policy(fleet.path(), &image, "hello")?;
+    ensure!(policy.contains("Candidate: 0.1\n") && policy.contains("0.1 900\n"), "the machine's apt says: {policy}");
     let diversions = read(&image, "/var/lib/dpkg/diversions")?;
     ensure!(diversions.contains("/usr/bin/dpkg-split\n/usr/bin/dpkg-split.distrib\n:\n"), "{diversions}");
     Ok(())
+}
+
+/// What the host's apt says of a package, with the image's own key, source and preferences, and nothing else.
+fn policy(folder: &Path, image: &Path, package: &str) -> Result<String> {
+    let apt = folder.join("apt");
+    let place = apt.display().to_string();
+    for path in ["keyrings/own.asc", "sources.list.d/own.sources", "preferences.d/own.pref"] {
+        let content = read(image, &format!("/etc/apt/{path}"))?;
+        ensure!(!content.is_empty(), "the image has no /etc/apt/{path}");
+        // The one path that apt does not look for below its own folder.
+        put(&apt, &format!("etc/{path}"), &content.replace("/etc/apt/keyrings", &format!("{place}/etc/keyrings")));
+    }
+    put(&apt, "status", "");
+    for folder in ["lists/partial", "cache/archives/partial", "etc/apt.conf.d"] {
+        fs::create_dir_all(apt.join(folder))?;
+    }
+    put(
+        &apt,
+        "apt.conf",
+        &format!(
+            "Dir \"{place}\";\nDir::Etc \"{place}/etc\";\nDir::State::lists \"{place}/lists\";\n\
+             Dir::State::status \"{place}/status\";\nDir::Cache \"{place}/cache\";\nAPT::Architecture \"amd64\";\n\
+             APT::Architectures {{ \"amd64\"; }};\nAPT::Sandbox::User \"\";\nDebug::NoLocking \"true\";\n"
+        ),
+    );
+    let run = |program: &str, arguments: &[&str]| -> Result<String> {
+        let output = Command::new(program).args(arguments).env("APT_CONFIG", apt.join("apt.conf")).output()?;
+        let said = out(&output) + &err(&output);
+        ensure!(output.status.success() && !said.contains("W:"), "{program} {arguments:?}: {said}");
+        Ok(said)
+    };
+    run("apt-get", &["update"])?;
+    run("apt-cache", &["policy", package])
 }
 
 /// A file of the image's root, as debugfs reads it.

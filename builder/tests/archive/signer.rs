@@ -125,6 +125,9 @@ fn config(
         SubpacketData::IssuerFingerprint(key.fingerprint()),
     ];
     config.hashed_subpackets = said.into_iter().chain(more).map(|data| Subpacket::regular(data).unwrap()).collect();
+    // gpgv looks for this one alone.
+    let issuer = SubpacketData::IssuerKeyId(key.legacy_key_id());
+    config.unhashed_subpackets = vec![Subpacket::regular(issuer).unwrap()];
     config
 }
 

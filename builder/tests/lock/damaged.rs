@@ -1,26 +1,17 @@
 //! Locks that somebody edited, cut off, or left in conflict, each with the whole message that a person sees.
 
-use crate::desk::{Desk, Suite, asking};
+use crate::desk::{Desk, Suite, TRIXIE, asking};
 use builder::lock::Lock;
 use builder::lock::command;
-
-const SUITE: Suite = Suite {
-    name: "trixie",
-    age: 3,
-    packages: &[
-        "bash; Essential: yes; Depends: libc",
-        "libc",
-        "htop; Depends: libc, curses | slang",
-        "curses",
-        "slang",
-    ],
-};
 
 /// A sound lock, with a digest of the Release that is the same at each run.
 fn sound() -> String {
     let desk = Desk::new();
-    let mut lock =
-        desk.locks(&desk.serve(&[SUITE]), &asking(&[("barn", "bash"), ("eccles", "htop"), ("manor", "htop")]), None);
+    let mut lock = desk.locks(
+        &desk.serve(&[Suite { age: 3, ..TRIXIE }]),
+        &asking(&[("barn", "bash"), ("eccles", "htop"), ("manor", "htop")]),
+        None,
+    );
     lock.releases.values_mut().for_each(|sha256| *sha256 = "5".repeat(64));
     lock.text()
 }
@@ -153,7 +144,7 @@ fn the_lock_of_another_fleet_is_refused_with_its_line() {
 fn what_does_not_hold_together_is_mended_by_locking_again() {
     let desk = Desk::new();
     let asks = asking(&[("barn", "bash"), ("eccles", "htop")]);
-    let market = desk.serve(&[SUITE]);
+    let market = desk.serve(&[Suite { age: 3, ..TRIXIE }]);
     let lock = desk.locks(&market, &asks, None);
     for part in ["node/eccles has curses", "package curses", "release ", "node/eccles asks", "node/barn"] {
         let salvaged = Lock::salvage(&without(lock.text(), part)).unwrap_or_else(|problems| panic!("{problems}"));

@@ -67,6 +67,24 @@ pub struct Suite {
     pub packages: &'static [&'static str],
 }
 
+/// An essential package, needs and alternatives.
+pub const TRIXIE: Suite = Suite {
+    name: "trixie",
+    age: 30,
+    packages: &[
+        "bash; Essential: yes; Depends: libc",
+        "libc",
+        "htop; Depends: libc, curses | slang",
+        "curses",
+        "slang",
+        "jq",
+    ],
+};
+
+/// The same without a libc, where it would only be in the way.
+pub const SMALL: Suite =
+    Suite { name: "trixie", age: 30, packages: &["bash; Essential: yes", "htop; Depends: curses", "curses", "jq"] };
+
 /// A file's bytes and its place.
 fn deb(package: &str, folder: &Path) -> (String, Vec<u8>, String) {
     let (head, fields) = package.split_once(';').unwrap_or((package, ""));

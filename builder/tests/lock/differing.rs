@@ -1,13 +1,19 @@
 //! What differs between two locks, or two manifests.
 
 use crate::desk::{Desk, Suite, asking};
-use builder::diff::{Listing, diff};
-use std::path::Path;
+use anyhow::{Result, bail};
+use builder::diff;
+use builder::diff::packages::Listing;
+use std::path::{Path, PathBuf};
 
-fn written(folder: &Path, name: &str, text: &str) -> Listing {
+fn written(folder: &Path, name: &str, text: &str) -> PathBuf {
     let path = folder.join(name);
     std::fs::write(&path, text).unwrap();
-    Listing::read(&path).unwrap_or_else(|error| panic!("{error:#}"))
+    path
+}
+
+fn between(old: &Path, new: &Path) -> Result<diff::Difference> {
+    diff::diff(old, new, &|| bail!("nothing has to be unpacked"))
 }
 
 #[test]
@@ -18,8 +24,8 @@ fn two_locks_differ_in_packages_and_suites() {
     let old = desk.locks(&desk.serve(&[old]), &asking(&[("barn", "same other gone")]), None);
     let new = desk.locks(&desk.serve(&[new]), &asking(&[("barn", "same other")]), None);
     let (old, new) = (Listing::of_lock(&old), Listing::of_lock(&new));
-    insta::assert_snapshot!(diff(&old, &new));
-    assert_eq!(diff(&new, &new).to_string(), "0 added, 0 removed, 0 changed, +0.0 MB of packages\n");
+    insta::assert_snapshot!(diff::packages::diff(&old, &new));
+    assert_eq!(diff::packages::diff(&new, &new).to_string(), "0 added, 0 removed, 0 changed, +0.0 MB of packages\n");
 }
 
 #[test]
@@ -34,16 +40,15 @@ fn two_manifests_differ_in_packages_and_suites() {
     };
     let old = written(folder.path(), "old.manifest.json", &manifest("2026-09-12T07:55:41Z", "31", 170_000));
     let new = written(folder.path(), "new.manifest.json", &manifest("2026-11-12T07:55:41Z", "32", 1_700_000));
-    insta::assert_snapshot!(diff(&old, &new));
+    insta::assert_snapshot!(between(&old, &new).unwrap());
 }
 
 #[test]
 fn what_is_neither_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("fleet.toml");
-    std::fs::write(&path, "[fleet]\n").unwrap();
-    let error = Listing::read(&path).unwrap_err().to_string();
-    assert!(error.contains("fleet.toml is neither a lock nor a manifest"), "{error}");
-    std::fs::write(&path, "{\"packages\": 3}").unwrap();
-    assert!(format!("{:#}", Listing::read(&path).unwrap_err()).contains("fleet.toml"));
+    let fleet = written(folder.path(), "fleet.toml", "[fleet]\n");
+    let error = between(&fleet, &fleet).unwrap_err().to_string();
+    assert!(error.contains("fleet.toml is neither a lock nor a manifest nor an image"), "{error}");
+    let list = written(folder.path(), "list.json", "{\"packages\": 3}");
+    assert!(format!("{:#}", between(&list, &list).unwrap_err()).contains("list.json"));
 }

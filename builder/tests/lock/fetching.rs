@@ -1,6 +1,6 @@
 //! Packages of a lock, from mirrors, from an archive of snapshots, from the cache alone.
 
-use crate::desk::{Desk, Market, Suite, asking, http};
+use crate::desk::{Desk, Market, SMALL, Suite, asking, http};
 use crate::server::Server;
 use anyhow::Result;
 use builder::archive::fetch::{Missing, fetch_with};
@@ -11,8 +11,6 @@ use builder::progress::Progress;
 use profiles::spec::Spec;
 use std::path::PathBuf;
 
-const TRIXIE: Suite =
-    Suite { name: "trixie", age: 30, packages: &["bash; Essential: yes", "curses", "htop; Depends: curses"] };
 const SECURITY: Suite = Suite { name: "trixie-security", age: 2, packages: &["jq 2"] };
 
 pub fn fetch(desk: &Desk, packages: &[Package]) -> Result<Vec<PathBuf>> {
@@ -21,7 +19,7 @@ pub fn fetch(desk: &Desk, packages: &[Package]) -> Result<Vec<PathBuf>> {
 
 fn locked(desk: &Desk) -> (Lock, Market, Vec<Spec>) {
     let asks = asking(&[("eccles", "htop jq")]);
-    let market = desk.serve(&[TRIXIE, SECURITY]);
+    let market = desk.serve(&[SMALL, SECURITY]);
     (desk.locks(&market, &asks, None), market, asks)
 }
 
@@ -41,7 +39,7 @@ fn locked_packages_are_fetched_without_a_look_at_the_archive() {
 fn what_no_mirror_has_any_more_is_told_all_at_once_and_the_rest_is_fetched() {
     let desk = Desk::new();
     let (lock, market, asks) = locked(&desk);
-    let mut files = desk.files(&[TRIXIE, SECURITY]);
+    let mut files = desk.files(&[SMALL, SECURITY]);
     files.retain(|path, _| !path.contains("htop") && !path.contains("jq"));
     let poor = desk.market(Server::of_files(files), &["trixie", "trixie-security"]);
     let locked = Locked::of(&lock, &asks[0], &desk.sources(&poor), None).unwrap();
@@ -59,7 +57,7 @@ fn an_archive_of_snapshots_is_asked_after_the_mirrors_for_a_day_on_which_it_had_
     let desk = Desk::new();
     let (lock, _, asks) = locked(&desk);
     let bare = desk.market(Server::of_files([].into()), &["trixie", "trixie-security"]);
-    let pool = desk.files(&[TRIXIE, SECURITY]);
+    let pool = desk.files(&[SMALL, SECURITY]);
     let snapshot = Server::new(move |request| {
         let found = request.path.find("/pool/").and_then(|at| pool.get(&request.path[at..]));
         found.map_or(crate::server::Answer::Status(404), |bytes| crate::server::Answer::Bytes(bytes.clone()))

@@ -1,21 +1,8 @@
 //! Making a lock, and making it again.
 
-use crate::desk::{Desk, Suite, asking, has, specs, stable};
+use crate::desk::{Desk, Suite, TRIXIE, asking, has, specs, stable};
 use builder::lock::renew::Upgrade;
 use builder::lock::{Lock, Locked};
-
-const TRIXIE: Suite = Suite {
-    name: "trixie",
-    age: 30,
-    packages: &[
-        "bash; Essential: yes; Depends: libc",
-        "libc",
-        "htop; Depends: libc, curses | slang",
-        "curses",
-        "slang",
-        "jq",
-    ],
-};
 
 fn newer() -> Suite {
     Suite {
@@ -186,7 +173,7 @@ fn an_image_keeps_its_time_stamp_while_its_packages_stay() {
 #[test]
 fn two_nodes_may_have_two_versions_of_a_package() {
     let desk = Desk::new();
-    let repository = "[[repository]]\nname = \"my own\"\nuri = \"http://example.org\"\nsuite = \"trixie\"\n\
+    let repository = "[[repository]]\nname = \"my-own\"\nuri = \"http://example.org\"\nsuite = \"trixie\"\n\
                       components = [\"main\"]\nkey = \"-\"\nfingerprint = \"0123456789012345678901234567890123456789\"\npriority = 900";
     let nodes = specs(&[("barn", "packages = [\"jq\"]"), ("eccles", &format!("packages = [\"jq\"]\n{repository}"))]);
     let (debian, own) = (desk.serve(&[TRIXIE]), desk.serve(&[newer()]));
@@ -194,7 +181,7 @@ fn two_nodes_may_have_two_versions_of_a_package() {
         let mut sources = desk.sources(&debian);
         if !spec.settings.repository.is_empty() {
             let mut more = desk.sources(&own);
-            (more[0].repository, more[0].priority) = (Some("my own".to_owned()), 900);
+            (more[0].repository, more[0].priority) = (Some("my-own".to_owned()), 900);
             sources.extend(more);
         }
         Ok(sources)

@@ -1,12 +1,9 @@
 //! Moving locked versions to what the archive has, and never back in time.
 
-use crate::desk::{Desk, Market, Suite, asking, has};
+use crate::desk::{Desk, Market, SMALL, Suite, asking, has};
 use builder::lock::Lock;
 use builder::lock::change::Changes;
 use builder::lock::renew::Upgrade;
-
-const TRIXIE: Suite =
-    Suite { name: "trixie", age: 30, packages: &["bash; Essential: yes", "htop; Depends: curses", "curses", "jq"] };
 
 fn security(age: i64) -> Suite {
     Suite { name: "trixie-security", age, packages: &["jq 2; Depends: onig", "onig 2"] }
@@ -18,8 +15,8 @@ fn updates() -> Suite {
 
 /// A lock of old, and a mirror that has more.
 fn before(desk: &Desk) -> (Lock, Market) {
-    let old = desk.locks(&desk.serve(&[TRIXIE]), &asking(&[("barn", "jq"), ("eccles", "htop jq")]), None);
-    (old, desk.serve(&[TRIXIE, updates(), security(1)]))
+    let old = desk.locks(&desk.serve(&[SMALL]), &asking(&[("barn", "jq"), ("eccles", "htop jq")]), None);
+    (old, desk.serve(&[SMALL, updates(), security(1)]))
 }
 
 #[test]
@@ -55,10 +52,10 @@ fn an_upgrade_of_what_is_not_locked_names_the_nearest() {
 fn a_mirror_behind_the_lock_is_refused_also_on_another_machine() {
     let desk = Desk::new();
     let asks = asking(&[("barn", "jq")]);
-    let new = desk.locks(&desk.serve(&[TRIXIE, security(1)]), &asks, None);
+    let new = desk.locks(&desk.serve(&[SMALL, security(1)]), &asks, None);
     assert_eq!(has(&new, "barn"), "bash 1, jq 2, onig 2");
     let desk = desk.elsewhere();
-    let behind = desk.serve(&[TRIXIE, security(9)]);
+    let behind = desk.serve(&[SMALL, security(9)]);
     let error = format!("{:#}", desk.tries(&behind, &asks, Some(&new), &Upgrade::All).unwrap_err());
     for part in [
         "trixie-security",
@@ -74,9 +71,9 @@ fn a_mirror_behind_the_lock_is_refused_also_on_another_machine() {
 fn a_mirror_behind_the_lock_gives_way_to_what_this_machine_has_seen() {
     let desk = Desk::new();
     let asks = asking(&[("barn", "jq")]);
-    let new = desk.locks(&desk.serve(&[TRIXIE, security(1)]), &asks, None);
+    let new = desk.locks(&desk.serve(&[SMALL, security(1)]), &asks, None);
     // The address stays, and what is behind it goes back.
-    let (now, then) = (desk.files(&[TRIXIE, security(1)]), desk.files(&[TRIXIE, security(9)]));
+    let (now, then) = (desk.files(&[SMALL, security(1)]), desk.files(&[SMALL, security(9)]));
     let fresh = std::sync::atomic::AtomicBool::new(true);
     let fresh = std::sync::Arc::new(fresh);
     let seen = fresh.clone();
@@ -94,8 +91,8 @@ fn a_mirror_behind_the_lock_gives_way_to_what_this_machine_has_seen() {
 fn a_suite_that_gave_no_package_is_remembered_all_the_same() {
     let desk = Desk::new();
     let asks = asking(&[("barn", "bash")]);
-    let lock = desk.locks(&desk.serve(&[TRIXIE, security(1)]), &asks, None);
+    let lock = desk.locks(&desk.serve(&[SMALL, security(1)]), &asks, None);
     let lock = Lock::parse(&lock.text()).unwrap();
-    let older = desk.serve(&[TRIXIE, security(9)]);
+    let older = desk.serve(&[SMALL, security(9)]);
     assert!(desk.tries(&older, &asks, Some(&lock), &Upgrade::All).is_err());
 }

@@ -3,14 +3,18 @@
 
 mod commands;
 mod keys;
+#[path = "../person/mod.rs"]
+#[expect(dead_code, reason = "the fleets are as mimg init makes them")]
+mod person;
 
 use builder::cli::Cli;
 use builder::editor;
 use clap::CommandFactory;
 use fs_err as fs;
+use person::{err, mimg};
 use profiles::schema::Document;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 const RENEW: &str = "MIMG_DOCS=write cargo test --release -p builder --test papers";
 
@@ -27,11 +31,6 @@ fn hold(path: &str, wanted: &str) {
     let found = fs::read_to_string(file).unwrap_or_default();
     let line = found.lines().zip(wanted.lines()).take_while(|(found, wanted)| found == wanted).count() + 1;
     assert!(found == wanted, "docs/{path} is stale from line {line} on. Renew it:\n    {RENEW}");
-}
-
-fn mimg(folder: &Path, arguments: &[&str]) -> Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_mimg")).args(arguments).current_dir(folder).output();
-    output.expect("running mimg")
 }
 
 /// The answer of a program that has to succeed. `None`, and a word about it, where it is not on this host.
@@ -193,7 +192,7 @@ fn an_editors_judge_takes_a_new_fleet_and_sees_what_is_wrong_with_another() {
 #[test]
 fn check_tells_that_schemas_are_of_another_mimg_until_they_are_renewed() {
     let folder = fleet();
-    let check = || String::from_utf8_lossy(&mimg(&folder.path().join("home"), &["check"]).stderr).into_owned();
+    let check = || err(&mimg(&folder.path().join("home"), &["check"]));
     assert_eq!(check(), "");
     fs::write(folder.path().join("home/schemas/node.json"), "{}\n").expect("a schema");
     assert!(check().contains("`mimg schema --write` renews them"), "{}", check());

@@ -1,6 +1,7 @@
 //! `mimg verify` on sets that were changed.
 
 use crate::disk;
+use crate::person::{err, mimg, out};
 use builder::image::manifest::Manifest;
 use builder::progress::Progress;
 use builder::publish::place::Place;
@@ -8,8 +9,7 @@ use builder::publish::signature::SigningKey;
 use builder::publish::{Format, Publication};
 use builder::verify::{Verification, verify};
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::PathBuf;
 use tempfile::TempDir;
 
 /// A signed set of a small image.
@@ -152,19 +152,13 @@ fn the_size_of_every_file_is_in_the_manifest() {
     assert_eq!(listed, ["small.img", "small.img.zst", "small.img.bmap", "small.spdx.json"].map(size));
 }
 
-fn mimg(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mimg"));
-    command.args(arguments).current_dir(folder).output().expect("running mimg")
-}
-
 #[test]
 fn a_person_is_told_by_words_and_by_the_exit_code() {
     let Some(set) = Set::make(None) else { return };
     let here = set.folder.path();
     let told = |arguments: &[&str]| {
         let output = mimg(here, arguments);
-        let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
-        (output.status.code(), text)
+        (output.status.code(), out(&output) + &err(&output))
     };
     let good = told(&["verify", "small.img.zst", "--key", "signing.pub"]);
     assert!(good.0 == Some(0) && good.1.contains("small.img.zst                    as built"), "{good:?}");

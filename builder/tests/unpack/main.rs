@@ -1,8 +1,10 @@
 //! Packages made for each case, unpacked into an empty folder: what arrives, and what is refused.
 
 mod attacks;
+mod ground;
 #[path = "../made/mod.rs"]
 mod made;
+mod overlays;
 mod raw;
 
 use builder::progress::Progress;

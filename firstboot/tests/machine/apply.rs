@@ -1,10 +1,12 @@
 //! Passes over real files.
 
-use crate::parts::{Made, apply, file, looks, puts, run};
+use crate::parts::{Made, apply, apply_agreed, file, looks, puts, run, spec};
+use firstboot::apply::Agreed;
 use profiles::act::{Act, Step};
 use profiles::ask::Ask;
 use profiles::facts::Facts;
-use profiles::plan::Verdict;
+use profiles::part::Part;
+use profiles::plan::{Verdict, plan};
 use std::os::unix::fs::MetadataExt;
 use tempfile::tempdir;
 
@@ -159,4 +161,48 @@ async fn a_question_without_an_answer_is_told_and_asked_only_once() {
     assert!(!outcome.plan.ready() && outcome.failure.is_none());
     assert_eq!(outcome.seen.unanswered.len(), 1);
     assert!(outcome.seen.unanswered[0].starts_with("asking systemd about web.service: connecting to the system bus"));
+}
+
+/// A Part that erases `device` by putting a file, as long as that is not there.
+fn erases<'a>(name: &'static str, path: &'static str, device: &'static str) -> Box<dyn Part + 'a> {
+    looks(name, path, move |seen| match seen {
+        Some(_) => Verdict::Done,
+        None => Verdict::Do(vec![Step::new(Act::Put(file(path, "")), "for the test").erases(device)]),
+    })
+}
+
+#[tokio::test]
+async fn a_plan_that_was_agreed_to_is_done_and_any_other_is_refused_before_its_first_step() {
+    let root = tempdir().unwrap();
+    let parts = [erases("one", "/a", "disk A"), erases("two", "/b", "disk B")];
+    let hash = |parts: &[Box<dyn Part + '_>]| plan(&spec(), parts, &Facts::default()).hash(&spec());
+    let other = hash(&parts[..1]);
+    assert_ne!(other, hash(&parts));
+    let (outcome, heard) = apply_agreed(root.path(), &parts, Agreed::Plan(other)).await;
+    assert!(outcome.plan.refused() && heard.is_empty(), "{outcome:?}");
+    assert!(outcome.plan.to_string().contains("REFUSED agreement: saw plan"), "{}", outcome.plan);
+    let (outcome, heard) = apply_agreed(root.path(), &parts, Agreed::Plan(hash(&parts))).await;
+    assert!(outcome.plan.ready() && heard.len() == 2, "{outcome:?}");
+}
+
+#[tokio::test]
+async fn harm_that_was_not_in_the_plan_is_not_done_whenever_it_turns_up() {
+    let root = tempdir().unwrap();
+    let early = looks("early", "/a", |seen| match seen {
+        Some(_) => Verdict::Done,
+        None => Verdict::Do(vec![Step::new(Act::Put(file("/a", "")), "for the test")]),
+    });
+    // Once /a is there, it wants to erase something.
+    let late = looks("late", "/a", |seen| match seen {
+        None => Verdict::Done,
+        Some(_) => Verdict::Do(vec![Step::new(Act::Put(file("/b", "")), "for the test").erases("disk B")]),
+    });
+    let parts = [early, late];
+    let agreed = plan(&spec(), &parts, &Facts::default()).hash(&spec());
+    let (outcome, _) = apply_agreed(root.path(), &parts, Agreed::Plan(agreed)).await;
+    assert!(outcome.failure.is_some_and(|failure| failure.contains("was not in the plan")), "it was done");
+    assert!(root.path().join("a").exists() && !root.path().join("b").exists());
+    // What goes on later may do less, and no more.
+    let (outcome, _) = apply_agreed(root.path(), &parts, outcome.agreed).await;
+    assert!(outcome.plan.refused() && !root.path().join("b").exists());
 }

@@ -78,6 +78,7 @@ fn a_report_names_all_verdicts_and_what_was_done_and_reads_back_alike() {
         "spec": crate::parts::spec().digest(),
         "source": "/usr/share/mimg/spec.json",
         "ready": false,
+        "hash": "",
         "plan": [
             {"part": "one", "verdict": "done", "notes": ["all is well"]},
             {"part": "two", "verdict": {"do": [{"act": {"unit": {"name": "a.service", "verb": "restart"}},

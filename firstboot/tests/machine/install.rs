@@ -1,6 +1,6 @@
 //! A system copied to a device, and an ESP made and changed, on real block devices, read by others' tools.
 
-use crate::loops::Loop;
+use crate::loops::{Loop, leave};
 use firstboot::machine::Machine;
 use firstboot::unit::Systemd;
 use profiles::act::{Act, EspFile, Fat, Install, Kept, Source};
@@ -69,7 +69,10 @@ fn system() -> TempDir {
     sparse.set_len(100 * MIB).unwrap();
     sparse.write_all_at(b"in the middle", 50 * MIB + 3).unwrap();
     sparse.write_all_at(b"end", 100 * MIB - 3).unwrap();
-    run("touch", &["-h", "-d", "2001-02-03T04:05:06.789", at("bin").to_str().unwrap(), at("usr/bin/sudo").to_str().unwrap()]);
+    run(
+        "touch",
+        &["-h", "-d", "2001-02-03T04:05:06.789", at("bin").to_str().unwrap(), at("usr/bin/sudo").to_str().unwrap()],
+    );
     root
 }
 
@@ -120,7 +123,8 @@ impl Drop for Mounted {
 
 #[tokio::test]
 async fn a_system_is_copied_with_all_that_a_file_can_have_and_without_what_is_left_out() {
-    let Some(disk) = Loop::new(512, 300 * MIB) else { return };
+    let Some(_leave) = leave().await else { return };
+    let disk = Loop::new(512, 300 * MIB);
     let root = system();
     // What is mounted on top of it is not a part of it; what is below that mount is.
     put(root.path(), "/srv/below", b"below", 0o644);
@@ -156,7 +160,8 @@ async fn a_system_is_copied_with_all_that_a_file_can_have_and_without_what_is_le
 
 #[tokio::test]
 async fn a_newer_system_takes_over_what_outlives_the_one_before() {
-    let (Some(old), Some(new)) = (Loop::new(512, 200 * MIB), Loop::new(512, 200 * MIB)) else { return };
+    let Some(_leave) = leave().await else { return };
+    let (old, new) = (Loop::new(512, 200 * MIB), Loop::new(512, 200 * MIB));
     let before = system();
     put(before.path(), "/etc/machine-id", b"22222222222222222222222222222222\n", 0o444);
     put(before.path(), "/etc/ssh/ssh_host_rsa_key", b"key", 0o600);
@@ -177,14 +182,21 @@ async fn a_newer_system_takes_over_what_outlives_the_one_before() {
     let seen = Mounted::new(&new.device);
     let read = |path: &str| fs_err::read_to_string(seen.0.path().join(path)).unwrap_or_else(|error| error.to_string());
     assert_eq!(read("etc/machine-id").trim(), "2".repeat(32));
-    assert_eq!((read("etc/ssh/ssh_host_rsa_key").as_str(), read("var/lib/mimg/secrets/one").as_str()), ("key", "sealed"));
-    assert_eq!((read("var/lib/mimg/spec.json").as_str(), read("var/lib/mimg/record.jsonl").as_str()), ("{\"new\":1}", "{}\n"));
+    assert_eq!(
+        (read("etc/ssh/ssh_host_rsa_key").as_str(), read("var/lib/mimg/secrets/one").as_str()),
+        ("key", "sealed")
+    );
+    assert_eq!(
+        (read("var/lib/mimg/spec.json").as_str(), read("var/lib/mimg/record.jsonl").as_str()),
+        ("{\"new\":1}", "{}\n")
+    );
     assert!(!seen.0.path().join("etc/ssh/sshd_config").exists(), "more was taken over than was asked for");
 }
 
 #[tokio::test]
 async fn a_device_in_use_or_too_small_gets_no_system() {
-    let (Some(used), Some(small)) = (Loop::new(512, 200 * MIB), Loop::new(512, 16 * MIB)) else { return };
+    let Some(_leave) = leave().await else { return };
+    let (used, small) = (Loop::new(512, 200 * MIB), Loop::new(512, 16 * MIB));
     let root = system();
     put(root.path(), "/large", &vec![7; 20 * MIB as usize], 0o644);
     run("mke2fs", &["-q", "-t", "ext4", "-U", DRAFT, &used.device]);
@@ -214,8 +226,9 @@ async fn files(device: &str) -> BTreeMap<String, Leaf> {
 
 #[tokio::test]
 async fn an_esp_is_made_and_changed_and_fsck_finds_nothing_wrong_with_it() {
+    let Some(_leave) = leave().await else { return };
     for (sector, size) in [(512, 256), (512, 64), (4096, 300)] {
-        let Some(disk) = Loop::new(sector, size * MIB) else { return };
+        let disk = Loop::new(sector, size * MIB);
         disk.file.as_file().write_all_at(&vec![0xa5; 8 * MIB as usize], 0).unwrap();
         let root = tempdir().unwrap();
         put(root.path(), "/usr/lib/shim", &vec![7; 950_000], 0o644);
@@ -237,8 +250,7 @@ async fn an_esp_is_made_and_changed_and_fsck_finds_nothing_wrong_with_it() {
         run("fsck.fat", &["-n", &disk.device]);
         let seen = files(&disk.device).await;
         let paths: Vec<&str> = seen.keys().map(String::as_str).collect();
-        let wanted =
-            ["EFI/BOOT/BOOTX64.EFI", "EFI/debian/grub.cfg", "EFI/debian/grubenv", "EFI/debian/mimg-installed"];
+        let wanted = ["EFI/BOOT/BOOTX64.EFI", "EFI/debian/grub.cfg", "EFI/debian/grubenv", "EFI/debian/mimg-installed"];
         assert_eq!(paths, wanted);
         assert_eq!(seen[wanted[0]], Leaf::new(&vec![8; 960_000]));
         assert_eq!(seen[wanted[2]].text.as_deref(), Some(env("root-b").as_str()));
@@ -253,6 +265,7 @@ async fn an_esp_that_is_not_there_or_damaged_has_no_answer() {
     let root = tempdir().unwrap();
     let ask = |device: &str| Ask::Esp(device.to_owned());
     assert_eq!(machine(&root).answer(&ask("/dev/there-is-no-such-disk")).await.unwrap(), Answer::Esp(None));
-    let Some(disk) = Loop::new(512, 64 * MIB) else { return };
+    let Some(_leave) = leave().await else { return };
+    let disk = Loop::new(512, 64 * MIB);
     machine(&root).answer(&ask(&disk.device)).await.unwrap_err();
 }

@@ -1,12 +1,16 @@
 //! firstboot on machines that are a folder and a private bus: real files, real commands, real D-Bus.
 
 mod apply;
+mod bench;
+mod decoys;
+mod disks;
 mod golden;
 mod install;
 mod loops;
 mod parts;
 mod power_cut;
 mod resident;
+mod speed;
 mod systemd;
 mod table;
 mod unit;

@@ -1,6 +1,6 @@
 //! Parts over real files below a temporary root, and a machine whose root that is.
 
-use firstboot::apply::{Outcome, Pass, Witness};
+use firstboot::apply::{Agreed, Outcome, Pass, Witness};
 use firstboot::machine::Machine;
 use firstboot::unit::Systemd;
 use profiles::act::{Act, Step};
@@ -94,8 +94,13 @@ pub fn spec() -> Spec {
 
 /// One pass over `parts` on the machine whose root is `root`, and the steps that were heard.
 pub async fn apply(root: &Path, parts: &[Box<dyn Part + '_>]) -> (Outcome, Vec<String>) {
+    apply_agreed(root, parts, Agreed::Spec).await
+}
+
+/// The same, where a person agreed to this alone.
+pub async fn apply_agreed(root: &Path, parts: &[Box<dyn Part + '_>], agreed: Agreed) -> (Outcome, Vec<String>) {
     let machine = Machine::new(root, Systemd::at("unix:path=/nonexistent/bus"));
     let (spec, mut heard) = (spec(), Heard::default());
-    let outcome = Pass { machine: &machine, spec: &spec, parts, witness: &mut heard }.apply().await;
+    let outcome = Pass { machine: &machine, spec: &spec, parts, witness: &mut heard, agreed }.apply().await;
     (outcome, heard.0)
 }

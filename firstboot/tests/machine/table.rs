@@ -1,6 +1,6 @@
 //! Partition tables on real block devices: written, extended, renamed, and read back by others' tools.
 
-use crate::loops::Loop;
+use crate::loops::{Loop, leave};
 use firstboot::machine::Machine;
 use firstboot::unit::Systemd;
 use profiles::act::Act;
@@ -52,8 +52,9 @@ fn sound(disk: &Loop) {
 
 #[tokio::test]
 async fn a_new_table_takes_a_disk_whatever_was_on_it_and_the_kernel_has_its_partitions() {
+    let Some(_leave) = leave().await else { return };
     for sector in [512, 4096] {
-        let Some(disk) = Loop::new(sector, 64 * MIB) else { return };
+        let disk = Loop::new(sector, 64 * MIB);
         disk.file.as_file().write_all_at(&vec![0xa5; 64 * MIB as usize], 0).unwrap();
         let old = [slice(sector, 1, 1, 9), slice(sector, 2, 9, 11)];
         machine().act(&act(&disk, 90, &old, true)).await.unwrap();
@@ -82,8 +83,9 @@ async fn a_new_table_takes_a_disk_whatever_was_on_it_and_the_kernel_has_its_part
 
 #[tokio::test]
 async fn partitions_in_use_stay_while_others_are_added_and_get_new_names() {
+    let Some(_leave) = leave().await else { return };
     for sector in [512, 4096] {
-        let Some(disk) = Loop::new(sector, 64 * MIB) else { return };
+        let disk = Loop::new(sector, 64 * MIB);
         machine().act(&act(&disk, 90, &[slice(sector, 1, 1, 9)], true)).await.unwrap();
         // As a mount does, it takes the partition for itself.
         let held = std::fs::File::options().read(true).custom_flags(libc::O_EXCL).open(disk.partition(1)).unwrap();
@@ -115,7 +117,8 @@ async fn partitions_in_use_stay_while_others_are_added_and_get_new_names() {
 
 #[tokio::test]
 async fn a_device_is_blanked_at_both_ends_unless_it_is_in_use() {
-    let Some(disk) = Loop::new(512, 16 * MIB) else { return };
+    let Some(_leave) = leave().await else { return };
+    let disk = Loop::new(512, 16 * MIB);
     machine().act(&act(&disk, 90, &[slice(512, 1, 1, 9)], true)).await.unwrap();
     let part = disk.partition(1);
     assert!(Command::new("mke2fs").args(["-q", "-t", "ext4", &part]).status().unwrap().success());

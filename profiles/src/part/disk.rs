@@ -6,6 +6,7 @@ mod check;
 mod content;
 mod group;
 mod layout;
+mod marks;
 mod select;
 mod work;
 
@@ -162,7 +163,9 @@ impl<'de> Deserialize<'de> for Extent {
         let text = String::deserialize(deserializer)?;
         match text.as_str() {
             "rest" => Ok(Extent::Rest),
-            size => Size::parse(size).map(Extent::Size).map_err(serde::de::Error::custom),
+            size => Size::parse(size).map(Extent::Size).map_err(|error| {
+                serde::de::Error::custom(format!("{error}, or as \"rest\" for all that the others leave"))
+            }),
         }
     }
 }
@@ -187,6 +190,11 @@ impl Disk {
     /// The GUID of the table of a slot's disk: how a disk is known as ours.
     pub fn guid(&self, spec: &Spec, slot: u32) -> Uuid {
         spec.uuid(&path(&self.name, self.generation.unwrap_or(0), slot))
+    }
+
+    /// The GUID of that table until all its partitions are finished. (No name has a dot: it is no partition's.)
+    fn draft_guid(&self, spec: &Spec, slot: u32) -> Uuid {
+        spec.uuid(&format!("{}.new", path(&self.name, self.generation.unwrap_or(0), slot)))
     }
 
     /// The GUID of one partition of a slot's disk (PARTUUID), once it is made.
@@ -241,16 +249,16 @@ impl Part for Disk {
     }
 
     fn asks(&self, spec: &Spec, facts: &Facts) -> Vec<Ask> {
-        let mut asks = inventory::asks();
+        let mut asks = inventory::asks(facts);
         asks.push(Ask::Consent);
         let drives = inventory::drives(facts).and_then(Result::ok).unwrap_or_default();
         let marks = self.marks(spec);
+        asks.extend(drives.iter().map(|drive| Ask::Gpt(drive.path.clone())));
         for drive in drives.iter().filter(|drive| self.selects(drive)) {
-            asks.push(Ask::Gpt(drive.path.clone()));
             let drafts = facts.any_table(&drive.path).map_or(Vec::new(), |table| marks.drafts(table));
             asks.extend(drafts.into_iter().map(|number| Ask::Probe(inventory::partition(&drive.path, number))));
             // A whole disk of ours is looked at by those who have something on it.
-            let whole = facts.table(&drive.path).is_some() && marks.finished(facts, drive);
+            let whole = facts.table(&drive.path).is_some_and(|table| marks.finished(table));
             if facts.knows(&Ask::Gpt(drive.path.clone())) && !whole && !drive.holds_root {
                 asks.extend(drive.partitions.iter().cloned().map(Ask::Probe));
                 asks.push(Ask::Probe(drive.path.clone()));
@@ -269,7 +277,7 @@ impl Part for Disk {
     fn notes(&self, spec: &Spec, facts: &Facts) -> Vec<String> {
         match (self.look(spec, facts), inventory::drives(facts)) {
             (Ok(works), _) => works.into_iter().map(|work| work.note).collect(),
-            (Err(Verdict::Refuse(_)), Some(Ok(drives))) => self.candidates(&drives),
+            (Err(Verdict::Refuse(_)), Some(Ok(drives))) => self.candidates(spec, facts, &drives),
             _ => Vec::new(),
         }
     }

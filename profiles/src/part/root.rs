@@ -197,7 +197,7 @@ impl Part for Root<'_> {
             asks.push(Ask::Gpt(place.disk));
         }
         if self.0.has_slots() {
-            asks.extend(inventory::asks());
+            asks.extend(inventory::asks(facts));
         }
         asks
     }

@@ -27,6 +27,7 @@ fn each_mistake_is_told_with_its_line_and_its_cure() {
         ("sizes exchanged", disk("select = { size-min = \"600G\", size-max = \"60G\" }\n")),
         ("a group of none", disk(&format!("{good}count = 0\n"))),
         ("all absent", disk(&format!("{good}count = 2\nabsent = 2\n"))),
+        ("a generation out of reach", disk(&format!("{good}generation = 4000000000\n"))),
         ("a fingerprint that is none", disk(&format!("{good}erase = [\"all\"]\n"))),
         ("a name that is none", told(&format!("[[disk]]\nname = \"My Disk\"\n{good}{PARTITION}"))),
         ("no partitions", told(&format!("[[disk]]\nname = \"system\"\n{good}"))),

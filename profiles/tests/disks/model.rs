@@ -146,6 +146,13 @@ pub fn found(kind: &str, label: Option<&str>) -> Probe {
     Probe { signatures: vec![Signature { offset: 1080, kind: kind.to_owned(), uuid: None, label }], blank: false }
 }
 
+/// What every inventory asks: whether udev is done, for disks, for ports, for controllers.
+fn questions() -> [Ask; 4] {
+    let mut facts = Facts::default();
+    facts.note(inventory::asks(&facts).remove(0), Answer::Ran(Ran::default()));
+    inventory::asks(&facts).try_into().expect("four questions")
+}
+
 /// A machine: disks by the kernel's names, in the order in which lsblk shows them.
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
@@ -185,9 +192,10 @@ impl Machine {
     }
 
     pub fn answer(&self, ask: &Ask) -> Answer {
-        let [lsblk, by_path, controllers] = inventory::asks().try_into().expect("three questions");
+        let [settle, lsblk, by_path, controllers] = questions();
         let ran = |out: String| Answer::Ran(Ran { rc: 0, out, err: String::new() });
         match ask {
+            ask if *ask == settle => ran(String::new()),
             ask if *ask == lsblk => {
                 let nodes: Vec<Value> = self.disks.iter().map(|(name, disk)| disk.node(name)).collect();
                 ran(format!("{:#}", json!({ "blockdevices": nodes })))

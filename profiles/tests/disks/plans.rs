@@ -248,6 +248,32 @@ fn a_group_whose_making_was_cut_off_is_made_to_its_end_without_a_word() {
 }
 
 #[test]
+fn nothing_is_changed_on_a_finished_group_while_a_disk_is_missing() {
+    let mut machine = finish(&spec(BOOT), pair());
+    machine.disks.remove(1);
+    let next = spec(&BOOT.replacen("count = 2", "count = 2\ngeneration = 1", 1));
+    let more = spec(&format!(
+        "{}[[disk.partition]]\nname = \"more\"\ntype = \"zfs\"\nsize = \"rest\"\n",
+        BOOT.replacen("\"rest\"", "\"100G\"", 1)
+    ));
+    let half = finish(&spec(&BOOT.replacen("\"rest\"", "\"100G\"", 1)), pair());
+    let half = Machine { disks: half.disks[..1].to_vec(), ..half };
+    insta::assert_snapshot!([seen(&next, &machine), seen(&more, &half)].join("\n\n"));
+}
+
+#[test]
+fn a_finished_disk_is_never_taken_for_an_unfinished_one_because_its_partitions_have_other_names_now() {
+    let mut machine = finish(&spec(NUC), Machine::default().with("sda", ssd()));
+    let renamed = ["esp", "root-a", "root-b", "data", "bios"].iter().fold(NUC.to_owned(), |text, name| {
+        text.replace(&format!("name = \"{name}\""), &format!("name = \"new-{name}\""))
+    });
+    // Not as it should be in every way that an unfinished table can have.
+    machine.disks[0].1.table.as_mut().expect("a table").backup = 0;
+    machine.disks[0].1.whole = found("zfs_member", None);
+    insta::assert_snapshot!(seen(&spec(&renamed), &machine));
+}
+
+#[test]
 fn two_disks_with_one_slot_are_both_named() {
     let spec = spec(BOOT);
     let mut machine = finish(&spec, pair());
@@ -334,13 +360,15 @@ fn a_table_whose_writing_was_cut_off_is_written_again_and_a_damaged_one_repaired
         with(&torn, &|table| *table = Table { primary: false, backup: 0, partitions: Vec::new(), ..draft.clone() });
     let second = with(&torn, &|table| table.primary = false);
     let damaged = with(&done, &|table| table.primary = false);
+    let lost =
+        with(&done, &|table| *table = Table { primary: false, backup: 0, partitions: Vec::new(), ..table.clone() });
     let moved = with(&done, &|table| table.backup = 0);
     let mut reused = damaged.clone();
     reused.disks[0].1.whole = found("ext4", Some("mine now"));
     for machine in [&lone, &second, &damaged, &moved] {
         assert!(is_done(&spec, &finish(&spec, machine.clone())));
     }
-    let texts = [lone, second, damaged, moved, reused].map(|machine| seen(&spec, &machine));
+    let texts = [lone, second, damaged, lost, moved, reused].map(|machine| seen(&spec, &machine));
     insta::assert_snapshot!(texts.join("\n\n"));
 }
 

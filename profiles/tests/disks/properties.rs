@@ -3,7 +3,9 @@
 use crate::model::{BLANK, Disk, Machine, found};
 use crate::{finish, is_done, lines, seen, spec, step};
 use profiles::act::Act;
-use profiles::plan::Verdict;
+use profiles::facts::Facts;
+use profiles::inventory::Survey;
+use profiles::plan::{Verdict, open_questions};
 use std::collections::BTreeSet;
 
 const GIB: u64 = 1 << 30;
@@ -171,10 +173,21 @@ fn only_disks_that_match_are_in_a_step_and_only_where_exactly_the_number_matches
 
 #[test]
 fn what_was_finished_is_never_erased_whatever_is_plugged_in_or_out() {
-    let (spec, mut random) = (spec(SETTINGS), Random(4));
-    let whole = finish(&spec, exact());
-    let mut refused = 0;
-    for _ in 0..500 {
+    let whole = finish(&spec(SETTINGS), exact());
+    let mut random = Random(4);
+    let (mut refused, mut grown) = (0, 0);
+    // What people change in their settings, a raised generation apart.
+    let changes = [
+        ("", ""),
+        ("data", "store"),
+        ("\"50G\"", "\"60G\""),
+        ("64M", "32M"),
+        ("raid", "lvm"),
+        ("count = 3", "count = 4"),
+    ];
+    for round in 0..1200 {
+        let (old, new) = changes[round % changes.len()];
+        let spec = spec(&SETTINGS.replace(old, new));
         let mut machine = rebooted(&whole, &mut random);
         for _ in 0..random.below(3) {
             machine.disks.remove(random.below(machine.disks.len()));
@@ -185,13 +198,14 @@ fn what_was_finished_is_never_erased_whatever_is_plugged_in_or_out() {
         let machine = rebooted(&machine, &mut random);
         for line in lines(&spec, &machine) {
             match line.verdict {
+                Verdict::Do(steps) if steps.iter().all(|step| matches!(step.act, Act::Grow { .. })) => grown += 1,
                 Verdict::Do(_) => panic!("{line}"),
                 Verdict::Refuse(_) => refused += 1,
                 Verdict::Done | Verdict::Wait(_) => {}
             }
         }
     }
-    assert!(refused > 20, "{refused}");
+    assert!(refused > 20 && grown > 20, "{refused} {grown}");
 }
 
 #[test]
@@ -211,4 +225,28 @@ fn the_harm_of_a_plan_does_not_depend_on_names_and_only_shrinks() {
         before = after;
     }
     assert!(before.is_empty() && is_done(&next, &machine));
+}
+
+#[test]
+fn a_recording_without_a_spec_has_all_that_disks_are_planned_from() {
+    let (spec, bare) = (spec(SETTINGS), spec(""));
+    let mut random = Random(6);
+    for _ in 0..50 {
+        let mut machine = exact();
+        for _ in 0..random.below(10) {
+            step(&spec, &mut machine);
+        }
+        let mut recorded = Facts::default();
+        loop {
+            let open = open_questions(&Survey, &bare, &recorded);
+            if open.is_empty() {
+                break;
+            }
+            open.into_iter().for_each(|ask| recorded.note(ask.clone(), machine.answer(&ask)));
+        }
+        for part in spec.parts().iter().filter(|part| part.name().starts_with("disk ")) {
+            assert_eq!(open_questions(part.as_ref(), &spec, &recorded), [], "{}", part.name());
+            assert_eq!(part.plan(&spec, &recorded), part.plan(&spec, &machine.facts(&spec)));
+        }
+    }
 }

@@ -22,14 +22,20 @@ fn each_mistake_is_told_with_its_line_and_its_cure() {
     let texts = [
         ("as it should be", told(NUC)),
         ("no ESP", but("esp = \"disk:system/esp\"\n", "")),
-        ("one slot", but("slots = [\"disk:system/root-a\", \"disk:system/root-b\"]", "slots = [\"disk:system/root-a\"]")),
+        (
+            "one slot",
+            but("slots = [\"disk:system/root-a\", \"disk:system/root-b\"]", "slots = [\"disk:system/root-a\"]"),
+        ),
         ("the same slot twice", but("\"disk:system/root-b\"]", "\"disk:system/root-a\"]")),
         ("a slot that does not exist", but("\"disk:system/root-b\"]", "\"disk:system/root-c\"]")),
         ("a slot on LVM", but("\"disk:system/root-b\"]", "\"lv:main/root-b\"]")),
         ("a slot on another disk", but("\"disk:system/root-b\"]", "\"disk:other/root-b\"]")),
         ("several disks", but("name = \"system\"\n", "name = \"system\"\ncount = 2\n")),
-        ("the ESP before the BIOS", but("name = \"bios\"\ntype = \"bios\"\nsize = \"1M\"\n[[disk.partition]]\n", "")
-            .replace("disk:system/bios", "disk:system/bios")),
+        (
+            "the ESP before the BIOS",
+            but("name = \"bios\"\ntype = \"bios\"\nsize = \"1M\"\n[[disk.partition]]\n", "")
+                .replace("disk:system/bios", "disk:system/bios"),
+        ),
         ("a slot for LVM", but("root-b\"\ntype = \"linux\"", "root-b\"\ntype = \"lvm\"")),
         ("a small ESP", but("\"256M\"", "\"32M\"")),
         ("a small slot", but("\"8G\"", "\"1G\"")),

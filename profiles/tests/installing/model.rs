@@ -123,7 +123,9 @@ impl Machine {
         Some(match ask {
             Ask::File(path) => Answer::File(match path.as_str() {
                 "/usr/share/mimg/image" => Some(File::new(path, format!("{}\n", self.image))),
-                "/etc/fstab" => Some(File::new(path, "PARTUUID=old / ext4 defaults 0 1\n/dev/data /data xfs nofail 0 0\n")),
+                "/etc/fstab" => {
+                    Some(File::new(path, "PARTUUID=old / ext4 defaults 0 1\n/dev/data /data xfs nofail 0 0\n"))
+                }
                 "/proc/cmdline" => Some(File::new(path, self.command_line.as_str())),
                 "/proc/sys/kernel/random/boot_id" => Some(File::new(path, format!("{boot}\n"))),
                 path if path.starts_with("/sys/class/block/") => Some(File::new(path, self.kernel(path)?)),
@@ -150,7 +152,9 @@ impl Machine {
                     let (name, machine) = self.systems.get(device.strip_prefix(LINKS)?).cloned().unwrap_or_default();
                     ran(0, if *command == "cat /usr/share/mimg/slot" { &name } else { &machine })
                 }
-                ["findmnt", ..] => ran(0, &format!(r#"{{"filesystems": [{{"source":"{}","fstype":"ext4"}}]}}"#, self.root())),
+                ["findmnt", ..] => {
+                    ran(0, &format!(r#"{{"filesystems": [{{"source":"{}","fstype":"ext4"}}]}}"#, self.root()))
+                }
                 ["readlink", path] => {
                     let name = path.rsplit('/').next()?;
                     ran(0, &format!("../../devices/block/{}/{name}\n", name.trim_end_matches(char::is_numeric)))

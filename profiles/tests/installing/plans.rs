@@ -91,7 +91,9 @@ fn a_newer_image_goes_to_the_other_slot_with_the_machines_identity() {
     assert_eq!(done.pointer().as_deref(), Some("root-b"));
     let machines: Vec<&String> = done.systems.values().map(|(_, machine)| machine).collect();
     assert_eq!(machines[0], machines[1], "another machine-id");
-    before.iter().for_each(|(guid, system)| assert_eq!(done.systems.get(guid), Some(system), "the old slot was touched"));
+    before
+        .iter()
+        .for_each(|(guid, system)| assert_eq!(done.systems.get(guid), Some(system), "the old slot was touched"));
     // A third one takes the first slot again, which is said to be erased.
     let third = Machine { image: "3333".to_owned(), ..done.reset() };
     let (last, _) = finish(&spec, third.clone());
@@ -214,7 +216,11 @@ fn a_machine_without_its_disk_waits_and_one_without_a_node_too() {
 fn a_system_of_its_own_comes_before_all_that_is_in_it() {
     let text = format!("{NUC}[swap]\nsize = \"1G\"\n[[user]]\nname = \"ana\"\n");
     let spec = spec(&text);
-    for part in spec.parts().iter().filter(|part| !["node", "packages", "disk system", "system"].contains(&part.name().as_str())) {
+    for part in spec
+        .parts()
+        .iter()
+        .filter(|part| !["node", "packages", "disk system", "system"].contains(&part.name().as_str()))
+    {
         assert!(part.after().contains(&"system".to_owned()), "{} acts on the medium", part.name());
     }
 }

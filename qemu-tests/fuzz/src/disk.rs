@@ -27,6 +27,8 @@ fn read(bytes: &[u8]) {
             assert!(slice.first <= slice.last && slice.last < sectors, "{slice:?} on a disk of {sectors} sectors");
             let _ = disk(sectors).grow(slice.number, sectors.saturating_sub(34));
         }
+        let _ = disk(sectors).set(&table.guid, &table.partitions);
+        let _ = disk(sectors).fresh(&table.guid, &table.partitions);
     }
 }
 

@@ -5,6 +5,8 @@
 mod archive;
 mod disk;
 mod fleet;
+mod image;
+mod lock;
 mod package;
 
 /// One reader. The folder of its name in `corpus/` has what it begins with, and what it once failed at.
@@ -31,6 +33,9 @@ pub const TARGETS: &[Target] = &[
     slow("fleet", fleet::fleet),
     quick("spec", fleet::spec),
     quick("table", disk::table),
+    quick("lock", lock::lock),
+    quick("map", image::map),
+    quick("volume", image::volume),
 ];
 
 const fn quick(name: &'static str, run: fn(&[u8])) -> Target {

@@ -54,7 +54,10 @@ impl Machine {
     fn is_installed(&self, vm: &mut Running, slot: &str) -> Result<()> {
         let report = wait_for_ready(vm)?;
         ensure!(report.node.as_deref() == Some("eccles"));
-        let disk = said(vm, "lsblk --noheadings --output=SERIAL --nodeps /dev/$(lsblk --noheadings --output=PKNAME $(findmnt --noheadings --output=SOURCE /))")?;
+        let disk = said(
+            vm,
+            "lsblk --noheadings --output=SERIAL --nodeps /dev/$(lsblk --noheadings --output=PKNAME $(findmnt --noheadings --output=SOURCE /))",
+        )?;
         ensure!(disk == "OWN", "/ is on the disk with the serial number {disk:?}");
         let name = said(vm, "lsblk --noheadings --output=PARTLABEL $(findmnt --noheadings --output=SOURCE /)")?;
         ensure!(name == slot, "/ is in {name}, wanted {slot}");
@@ -115,7 +118,10 @@ fn a_stick_installs_again_under_uefi_and_keeps_the_machines_identity() {
         let before = said(&mut vm, identity)?;
         // As somebody does who cannot reach the menu.
         let stick = "/dev/disk/by-id/usb-QEMU_QEMU_HARDDISK_STICK-0:0-part2";
-        said(&mut vm, &format!("mount {stick} /mnt && grub-editenv /mnt/EFI/debian/grubenv set next_entry=again && umount /mnt"))?;
+        said(
+            &mut vm,
+            &format!("mount {stick} /mnt && grub-editenv /mnt/EFI/debian/grubenv set next_entry=again && umount /mnt"),
+        )?;
         vm.power_off()?;
         let mut vm = machine.start()?;
         vm.wait_for_console(COPIES, LONG)?;

@@ -1,6 +1,7 @@
 //! Emulated machines: one test binary, a file for each case.
 
 mod boots;
+mod disks;
 mod harness;
 mod install;
 mod machine;

@@ -7,6 +7,8 @@ use crate::size::Size;
 
 /// Entries of a partition table.
 const MOST: usize = 128;
+/// How often a disk may be made anew: all its former GUIDs are recognised.
+const MOST_GENERATIONS: u32 = 99;
 /// Disks of a group: more is a slip.
 const MOST_DISKS: u32 = 1024;
 
@@ -61,6 +63,10 @@ impl Disk {
         if count == 0 || count > MOST_DISKS {
             let wanted = format!("1 to {MOST_DISKS}");
             return vec![self.finding(&["count"], count.to_string(), wanted, "leave it out for one disk")];
+        }
+        if let Some(generation) = self.generation.filter(|generation| *generation > MOST_GENERATIONS) {
+            let wanted = format!("0 to {MOST_GENERATIONS}");
+            return vec![self.finding(&["generation"], generation.to_string(), wanted, "raise it by one at a time")];
         }
         if absent >= count {
             let wanted = format!("fewer than the {count} of the group");

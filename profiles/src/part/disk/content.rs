@@ -33,6 +33,13 @@ impl<'a> Content<'a> {
         self.whole.blank && self.whole.signatures.is_empty() && self.drive.partitions.is_empty()
     }
 
+    /// There is something that tells it from another disk with the like on it.
+    pub(super) fn is_told_apart(&self) -> bool {
+        let (wwn, serial, port, _) = self.drive.key();
+        let all = self.signatures().chain(self.parts.iter().flat_map(|(_, probe)| &probe.signatures));
+        [wwn, serial, port].iter().any(|word| !word.is_empty()) || all.into_iter().any(|found| found.uuid.is_some())
+    }
+
     /// Finds on the whole disk that are no partition table of GPT.
     pub(super) fn signatures(&self) -> impl Iterator<Item = &Signature> {
         self.whole.signatures.iter().filter(|signature| !TABLES.contains(&signature.kind.as_str()))
@@ -50,10 +57,14 @@ impl<'a> Content<'a> {
             let on = path.trim_start_matches("/dev/");
             words.extend((!kinds.is_empty()).then(|| format!("{} on {on}", kinds.join(" and "))));
         }
-        match (words.is_empty(), self.whole.signatures.is_empty()) {
-            (false, _) => words.join(", "),
-            (true, false) => "what is left of a partition table".to_owned(),
-            (true, true) => "data without a known signature".to_owned(),
+        if !words.is_empty() {
+            return words.join(", ");
+        }
+        let seen = (self.whole.signatures.is_empty(), self.whole.blank);
+        match seen {
+            (false, _) => "what is left of a partition table".to_owned(),
+            (true, true) => "partitions that the kernel still has".to_owned(),
+            (true, false) => "data without a known signature".to_owned(),
         }
     }
 

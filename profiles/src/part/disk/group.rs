@@ -2,15 +2,13 @@
 
 use super::Disk;
 use super::content::Content;
+use super::marks::{Mark, Marks};
 use crate::ask::{Consent, Table};
 use crate::facts::Facts;
 use crate::inventory::{self, Drive};
 use crate::plan::{Refusal, Verdict};
 use crate::spec::Spec;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// How far beyond the settings a slot or generation of ours is still recognised, to be told instead of taken for foreign.
-const BEYOND: u32 = 4;
 
 /// A disk of the group.
 pub(super) struct Member<'a> {
@@ -31,22 +29,6 @@ pub(super) enum State<'a> {
     Erase { has: String, why: String },
 }
 
-/// What the GUIDs on a disk say.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Mark {
-    slot: u32,
-    generation: u32,
-}
-
-/// All GUIDs that a disk of the group can have: those of tables, and of partitions.
-#[derive(Default)]
-pub(super) struct Marks {
-    tables: BTreeMap<String, Mark>,
-    partitions: BTreeMap<String, Mark>,
-    finished: BTreeSet<String>,
-    drafts: BTreeSet<String>,
-}
-
 /// What a look at the group came to.
 pub(super) struct Group<'a> {
     pub members: Vec<Member<'a>>,
@@ -62,7 +44,8 @@ impl Disk {
         let marks = self.marks(spec);
         let marked: Vec<(&Drive, Option<Mark>)> = meant.iter().map(|drive| (*drive, marks.of(facts, drive))).collect();
         self.no_slot_twice(&marked)?;
-        let finished = meant.iter().any(|drive| marks.finished(facts, drive));
+        let finished =
+            meant.iter().any(|drive| facts.any_table(&drive.path).is_some_and(|table| marks.finished(table)));
         let missing = self.counted(&marked, finished, facts)?;
         let members = self.slots_given(marked);
         let members = members.into_iter().map(|(drive, slot, mark)| {
@@ -87,28 +70,6 @@ impl Disk {
             }
         }
         Ok(())
-    }
-
-    pub(super) fn marks(&self, spec: &Spec) -> Marks {
-        let wanted = self.generation.unwrap_or(0);
-        let mut marks = Marks::default();
-        for generation in 0..=wanted + BEYOND {
-            let disk = Disk { generation: Some(generation), ..self.clone() };
-            for slot in 0..self.count() + BEYOND {
-                let mark = Mark { slot, generation };
-                marks.tables.insert(disk.guid(spec, slot).to_string(), mark);
-                for partition in &self.partition {
-                    let guid = disk.partition_guid(spec, slot, &partition.name).to_string();
-                    if generation == wanted {
-                        marks.finished.insert(guid.clone());
-                    }
-                    let draft = disk.partition_guid(spec, slot, &format!("{}/new", partition.name)).to_string();
-                    marks.drafts.insert(draft.clone());
-                    marks.partitions.extend([(guid, mark), (draft, mark)]);
-                }
-            }
-        }
-        marks
     }
 
     fn no_slot_twice(&self, marked: &[(&Drive, Option<Mark>)]) -> Result<(), Verdict> {
@@ -158,6 +119,9 @@ impl Disk {
 
     fn cure(&self, too_few: bool, facts: &Facts) -> String {
         let rule = format!("`select` of [[disk]] {}", self.name);
+        if !too_few && self.absent() > 0 {
+            return format!("take `absent` out of [[disk]] {} if all are there now; or narrow {rule}", self.name);
+        }
         if !too_few {
             return format!("narrow {rule}, by serial or size; or set count to what is there; or take a disk out");
         }
@@ -191,7 +155,7 @@ impl Disk {
     fn of_ours<'a>(&self, facts: &'a Facts, drive: &'a Drive, mark: Mark, marks: &Marks) -> Result<State<'a>, Refusal> {
         let (wanted, name) = (self.generation.unwrap_or(0), format!("{}/{}", self.name, mark.slot));
         let Some(table) = facts.any_table(&drive.path) else { return Err(silent(drive)) };
-        if !marks.tables.contains_key(&table.guid) {
+        if !marks.owns(table) {
             return self.in_place(drive, table);
         }
         if mark.generation > wanted {
@@ -206,23 +170,18 @@ impl Disk {
             let has = format!("{name} of generation {}", mark.generation);
             return Ok(State::Erase { has, why: format!("the settings have generation {wanted}") });
         }
-        if table.primary && table.partitions.iter().any(|slice| marks.finished.contains(&slice.guid)) {
+        if !mark.draft && table.primary {
             return Ok(State::Ours(table));
         }
         let Some(content) = Content::of(drive, facts) else { return Err(silent(drive)) };
-        let strange = content.signatures().next().is_some();
         // Somebody made something of a disk that was ours: only the table's copy at the end is left.
-        if !table.primary && strange {
+        if !table.primary && content.signatures().next().is_some() {
             return self.foreign(drive, &content);
         }
-        let whole = table.backup == table.sectors - 1 && table.primary && !strange;
-        let begun = table.partitions.iter().all(|slice| !marks.finished.contains(&slice.guid));
-        match (begun, whole) {
-            (true, false) => {
-                idle(drive, "to be given a table")?;
-                Ok(State::Create { why: "writing its table was cut off" })
-            }
-            _ => Ok(State::Ours(table)),
+        match mark.draft {
+            true => begun(drive, table, &content, marks),
+            false if table.partitions.is_empty() => Err(lost(drive, &name)),
+            false => Ok(State::Ours(table)),
         }
     }
 
@@ -256,16 +215,19 @@ impl Disk {
     fn foreign<'a>(&self, drive: &'a Drive, content: &Content) -> Result<State<'a>, Refusal> {
         let (has, allowed) = (content.shown(), format!("foreign:{}", content.fingerprint()));
         idle(drive, "to be erased")?;
-        if self.erase.contains(&allowed) {
+        let told = content.is_told_apart();
+        if told && self.erase.contains(&allowed) {
             return Ok(State::Erase { has, why: format!("`erase` has {allowed}") });
         }
+        let by_hand = format!(
+            "nothing tells it from another: to ERASE it, `wipefs --all {0}` and `blkdiscard -z {0}`",
+            drive.path
+        );
+        let written = format!("to ERASE all of it, write erase = [\"{allowed}\"] in [[disk]] {}", self.name);
         Err(refusal(
             format!("{drive}, which has {has}"),
             "a disk with nothing on it, or one of ours".to_owned(),
-            format!(
-                "take the disk out; or, to ERASE all of it, write erase = [\"{allowed}\"] in [[disk]] {}",
-                self.name
-            ),
+            format!("take the disk out; or, {}", if told { written } else { by_hand }),
         ))
     }
 
@@ -289,24 +251,24 @@ impl Disk {
     }
 }
 
-impl Marks {
-    fn of(&self, facts: &Facts, drive: &Drive) -> Option<Mark> {
-        let table = facts.any_table(&drive.path)?;
-        let of_partition = || table.partitions.iter().find_map(|slice| self.partitions.get(&slice.guid));
-        self.tables.get(&table.guid).or_else(of_partition).copied()
+/// A disk whose partitions were never finished: its table is written anew, unless it is as it should be.
+fn begun<'a>(drive: &Drive, table: &'a Table, content: &Content, marks: &Marks) -> Result<State<'a>, Refusal> {
+    let inside = |lba: u64| table.partitions.iter().any(|slice| (slice.first..=slice.last).contains(&lba));
+    let traces = content.signatures().any(|signature| !inside(signature.offset / table.sector));
+    let whole = table.primary && table.backup == table.sectors - 1 && marks.begun(table);
+    if whole && !traces {
+        return Ok(State::Ours(table));
     }
-
-    /// Its table is ours, and a partition of the wanted generation was finished on it: others may have put something there.
-    pub(super) fn finished(&self, facts: &Facts, drive: &Drive) -> bool {
-        let table = facts.any_table(&drive.path);
-        table.is_some_and(|table| table.partitions.iter().any(|slice| self.finished.contains(&slice.guid)))
-    }
+    idle(drive, "to be given a table")?;
+    Ok(State::Create { why: "writing its table was cut off" })
 }
 
-impl Marks {
-    pub(super) fn is_draft(&self, guid: &str) -> bool {
-        self.drafts.contains(guid)
-    }
+fn lost(drive: &Drive, name: &str) -> Refusal {
+    refusal(
+        format!("{drive}, which is {name}, with both of its partition tables damaged"),
+        "at least one whole table: its partitions may hold data".to_owned(),
+        "look for a copy of it (`sgdisk --load-backup`) or at the disk with `gdisk`; or take the disk out, and replace it".to_owned(),
+    )
 }
 
 fn refusal(saw: String, wanted: String, cure: String) -> Refusal {

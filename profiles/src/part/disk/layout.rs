@@ -141,7 +141,7 @@ pub(super) fn compare(table: &Table, pieces: &[Piece], own: usize, reserved: u64
         return Err(refusal(
             format!("a table without a partition {number}, and with later ones"),
             "partitions numbered 1, 2, 3 … without a gap",
-            "sort them with `sgdisk --sort`, or `sfdisk --reorder`".to_owned(),
+            "put back the one that was deleted, or number them anew with `sgdisk --sort`".to_owned(),
         ));
     }
     let present = table.partitions.get(own..).unwrap_or_default();

@@ -1,8 +1,10 @@
 //! Which disks a `[[disk]]` means, and why others are not meant.
 
 use super::{Disk, Selector};
+use crate::facts::Facts;
 use crate::inventory::{Drive, amount};
 use crate::size::Size;
+use crate::spec::Spec;
 
 impl Selector {
     /// Why a disk is not meant; `None` for one that is.
@@ -58,12 +60,19 @@ impl Disk {
     }
 
     /// One line for each disk of the machine: whether it is meant, and if not, why.
-    pub(super) fn candidates(&self, drives: &[Drive]) -> Vec<String> {
+    pub(super) fn candidates(&self, spec: &Spec, facts: &Facts, drives: &[Drive]) -> Vec<String> {
+        let marks = self.marks(spec);
         let line = |drive: &Drive| {
-            let content = if drive.content.is_empty() { String::new() } else { format!("; has {}", drive.content) };
+            let mut about = drive.to_string();
+            if !drive.content.is_empty() {
+                about += &format!("; has {}", drive.content);
+            }
+            if let Some(slot) = marks.slot(facts, drive) {
+                about += &format!("; is {}/{slot}", self.name);
+            }
             match self.select.mismatch(drive) {
-                None => format!("match   {drive}{content}"),
-                Some(why) => format!("no      {drive}{content}: {why}"),
+                None => format!("match   {about}"),
+                Some(why) => format!("no      {about}: {why}"),
             }
         };
         drives.iter().map(line).collect()

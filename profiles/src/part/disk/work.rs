@@ -8,13 +8,13 @@
 //! new disk, and not one that a power cut has left out.
 
 use super::Disk;
-use super::group::{Marks, Member, State};
+use super::group::{Member, State};
 use super::layout::{Changes, Piece, Room, compare};
 use crate::act::{Act, Step};
 use crate::ask::{Slice, Table};
 use crate::facts::Facts;
 use crate::inventory::{self, Drive, amount};
-use crate::part::system::{self, System};
+use crate::part::system;
 use crate::plan::{Refusal, Verdict};
 use crate::spec::Spec;
 
@@ -24,6 +24,12 @@ pub(super) struct Work {
     /// New tables; those of all disks come first.
     tables: Vec<Step>,
     steps: Vec<Step>,
+}
+
+impl Work {
+    fn has_steps(&self) -> bool {
+        !self.tables.is_empty() || !self.steps.is_empty()
+    }
 }
 
 /// All steps of a group, in their order.
@@ -46,10 +52,22 @@ impl Disk {
         let group = self.group(spec, facts, &drives)?;
         let work = |member: &Member| self.work(spec, facts, member).map_err(Verdict::Refuse);
         let mut works: Vec<Work> = group.members.iter().map(work).collect::<Result<_, _>>()?;
+        if let Some(slot) = group.missing.first().filter(|_| works.iter().any(Work::has_steps)) {
+            return Err(self.incomplete(*slot));
+        }
         let missing = |slot: &u32| format!("MISSING {}/{slot}: no disk carries its mark", self.name);
         let missing = group.missing.iter().map(missing);
         works.extend(missing.map(|note| Work { note, tables: Vec::new(), steps: Vec::new() }));
         Ok(works)
+    }
+
+    /// Disks may be missing from a finished group only as long as nothing is to be done.
+    fn incomplete(&self, slot: u32) -> Verdict {
+        Verdict::refuse(
+            format!("a change of disk {}, and no disk {}/{slot}", self.name, self.name),
+            format!("all {} disks, before any of them is changed", self.count() - self.absent()),
+            format!("plug it in; or put a new disk in its place, and run `firstboot replace {}/{slot}`", self.name),
+        )
     }
 
     fn work(&self, spec: &Spec, facts: &Facts, member: &Member) -> Result<Work, Refusal> {
@@ -82,8 +100,8 @@ impl Disk {
         let pieces = self.pieces(spec, slot, 0);
         let room = Room { sector: drive.sector, sectors: drive.size / drive.sector.max(1) };
         let slices = room.fresh(&pieces).map_err(|refusal| of(drive, refusal))?;
-        let guid = self.guid(spec, slot).to_string();
-        let act = Act::Table { disk: drive.path.clone(), guid: guid.clone(), slices: slices.clone(), fresh: true };
+        let (guid, draft) = (self.guid(spec, slot).to_string(), self.draft_guid(spec, slot).to_string());
+        let act = Act::Table { disk: drive.path.clone(), guid: draft, slices: slices.clone(), fresh: true };
         let table = step(act, format!("{}/{slot}; {why}", self.name));
         let mut steps: Vec<Step> = slices.iter().map(|slice| blank(drive, slice)).collect();
         steps.push(finish(drive, &guid, slices, &pieces));
@@ -99,14 +117,15 @@ impl Disk {
         let Some(root) = own.checked_sub(1).and_then(|index| table.partitions.get(index)) else {
             return Err(of(drive, no_root()));
         };
-        let system = spec.settings.system.clone().unwrap_or_default();
         let pieces = self.pieces(spec, member.slot, own);
+        let system = spec.settings.system.clone().unwrap_or_default();
         if system.root == Some(system::Extent::Rest) && !pieces.is_empty() {
             return Err(of(drive, greedy(&pieces)));
         }
-        let slot = self.partition.iter().take(3).last().and_then(|partition| partition.size.size());
-        let slot =
-            slot.filter(|_| self.partition.len() != pieces.len()).unwrap_or(System::SLOT_SIZE).max(system.slot_size());
+        // Where the settings name the image's own partitions too, the third one is its root.
+        let named = self.partition.len() > pieces.len();
+        let third = self.partition.get(2).filter(|_| named).and_then(|root| root.size.size());
+        let slot = third.map_or(system.slot_size(), |size| size.max(system.slot_size()));
         self.extend(spec, facts, member, table, own, root.first + slot.0 / table.sector - 1)
     }
 
@@ -124,6 +143,7 @@ impl Disk {
         let pieces = self.pieces(spec, member.slot, own);
         let changes = compare(table, &pieces, own, reserved).map_err(|refusal| of(drive, refusal))?;
         let (mut steps, mut told) = (Vec::new(), String::new());
+        let grows = changes.grown.is_some() || !changes.added.is_empty();
         let mut push = |step: Step| {
             told += &format!("; {}", step.why);
             steps.push(step);
@@ -151,13 +171,15 @@ impl Disk {
             }
         }
         if !drafts.is_empty() {
-            steps.push(finish(drive, &table.guid, slices.clone(), &pieces));
+            // The table of an image keeps its own.
+            let guid = if own == 0 { self.guid(spec, member.slot).to_string() } else { table.guid.clone() };
+            steps.push(finish(drive, &guid, slices.clone(), &pieces));
         }
         if told.is_empty() && !drafts.is_empty() {
             told = "; it was not finished".to_owned();
         }
         let names: Vec<&str> = table.partitions.iter().map(|slice| slice.name.as_str()).collect();
-        let fate = if told.is_empty() { "keep  " } else { "grow  " };
+        let fate = if grows || !drafts.is_empty() { "grow  " } else { "keep  " };
         let note = format!("{fate}  {drive}: {}/{}; has {}{told}", self.name, member.slot, names.join(", "));
         Ok(Work { note, tables: Vec::new(), steps })
     }
@@ -175,14 +197,6 @@ fn damage(drive: &Drive, table: &Table, own: usize, changes: &Changes) -> Option
     let rewritten = own > 0 || changes.grown.is_some() || !changes.added.is_empty();
     let moved = table.backup != table.sectors - 1;
     (moved && !rewritten).then_some("its second table is missing, or not at the disk's end")
-}
-
-impl Marks {
-    /// Numbers of partitions that are drafts.
-    pub(super) fn drafts(&self, table: &Table) -> Vec<u32> {
-        let draft = |slice: &&Slice| self.is_draft(&slice.guid);
-        table.partitions.iter().filter(draft).map(|slice| slice.number).collect()
-    }
 }
 
 /// The table with these slices, on a disk that may be in use.

@@ -87,7 +87,9 @@ impl System {
         let place = self.layout(spec).and_then(|layout| self.place(spec, &layout, facts).ok().flatten());
         match (place, self.installation(spec, facts)) {
             (Some(Where::Slot(name)), _) => vec![format!("/ is in {name}")],
-            (Some(Where::InPlace), _) => vec!["/ is where the image was written to, on the machine's own disk".to_owned()],
+            (Some(Where::InPlace), _) => {
+                vec!["/ is where the image was written to, on the machine's own disk".to_owned()]
+            }
             (_, Ok(Some(installation))) => installation.remarks(),
             _ => Vec::new(),
         }
@@ -207,7 +209,9 @@ impl<'a> Installation<'a> {
         let medium = &self.medium.drive;
         let step = |why: String| Ok(Some(Step::new(act, format!("{why}; it is read back from the disk"))));
         match seen {
-            Seen::Absent | Seen::Silent | Seen::Blank => step(format!("the machine runs from {medium}; {} is empty", target.slot.name)),
+            Seen::Absent | Seen::Silent | Seen::Blank => {
+                step(format!("the machine runs from {medium}; {} is empty", target.slot.name))
+            }
             Seen::Draft => step(format!("what is in {} was never finished", target.slot.name)),
             Seen::Whole { .. } => {
                 let step = step(format!("{} has an older system of ours", target.slot.name))?;
@@ -309,9 +313,8 @@ impl<'a> Installation<'a> {
         let whole = slots.iter().any(|(slot, seen)| slot.name == target.slot.name && self.is_whole(seen, &target.name));
         match self.identity(&slots, &esp, &target) {
             _ if whole => {}
-            Ok(kept) => {
-                remarks.push(format!("the identity of the system in the other slot is taken over: {}", kept.paths.join(", ")))
-            }
+            Ok(kept) => remarks
+                .push(format!("the identity of the system in the other slot is taken over: {}", kept.paths.join(", "))),
             Err(why) => remarks.push(format!("the machine gets a new identity: {why}")),
         }
         if self.bios().is_none() {

@@ -41,7 +41,8 @@ impl<'a> Installation<'a> {
             return Ok(None);
         }
         let to = self.layout.path(self.spec, self.layout.bios);
-        let act = Act::run(&["dd", &format!("if={from}"), &format!("of={to}"), "bs=1M", "conv=notrunc,fsync", "status=none"]);
+        let act =
+            Act::run(&["dd", &format!("if={from}"), &format!("of={to}"), "bs=1M", "conv=notrunc,fsync", "status=none"]);
         Ok(Some(Step::new(act, "what a BIOS loads: the medium's own, for the same place on the disk")))
     }
 
@@ -80,7 +81,10 @@ impl<'a> Installation<'a> {
         let Esp::Ours(there) = esp else {
             files.push(EspFile { path: environment(), from: Source::Text(grub::environment(&[])) });
             let make = Some(Fat { label: "ESP".to_owned(), serial: serial(self.spec) });
-            return Some(Step::new(Act::Esp { device, make, files }, "what UEFI firmware starts, and GRUB's own files"));
+            return Some(Step::new(
+                Act::Esp { device, make, files },
+                "what UEFI firmware starts, and GRUB's own files",
+            ));
         };
         let sums = self.sums();
         let wanted = |file: &EspFile| match &file.from {

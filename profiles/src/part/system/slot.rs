@@ -22,7 +22,10 @@ pub(super) enum Seen {
     /// A file system of ours that is not whole.
     Draft,
     /// A system of ours: its UUID, and its machine-id, where it has one.
-    Whole { uuid: String, machine: Option<String> },
+    Whole {
+        uuid: String,
+        machine: Option<String>,
+    },
     /// Something else, in words.
     Foreign(String),
 }
@@ -67,7 +70,7 @@ impl System {
         if spec.node.is_none() {
             return Vec::new();
         }
-        let mut asks = inventory::asks();
+        let mut asks = inventory::asks(facts);
         let drives = inventory::drives(facts).and_then(Result::ok).unwrap_or_default();
         asks.extend(drives.iter().filter(|drive| drive.holds_root).map(|drive| Ask::Gpt(drive.path.clone())));
         if let Ok(Some(installation)) = self.installation(spec, facts) {
@@ -154,7 +157,6 @@ impl<'a> Installation<'a> {
         }
     }
 }
-
 
 /// The command that prints a file of a file system that is not mounted.
 fn read(file: &str, device: &str) -> Vec<String> {

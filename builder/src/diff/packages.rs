@@ -1,13 +1,11 @@
-//! What differs between two sets of packages: two locks, or two manifests.
+//! What differs between two sets of packages: those of locks, manifests or images.
 
 use crate::lock::Lock;
-use anyhow::{Context, Result};
-use fs_err as fs;
-use profiles::problem::{Problem, Problems};
+use anyhow::Result;
+use deb822_fast::{Deb822, Paragraph};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::Path;
 
 /// A package as both sides know it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -16,10 +14,11 @@ pub struct Item {
     pub name: String,
     pub version: String,
     pub architecture: String,
-    /// Of the .deb, in bytes.
+    /// In bytes: of the .deb, and of an image's package what it says to take when it is installed.
     pub size: u64,
-    /// Of the .deb.
-    pub sha256: String,
+    /// Of the .deb; an image does not know it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
 }
 
 /// One side: packages, and the suites that they come from with the days of their Releases.
@@ -29,7 +28,7 @@ pub struct Listing {
     pub items: Vec<Item>,
 }
 
-/// What has to change to get from one side to the other.
+/// What has to change to get from one side's packages to the other's.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Difference {
@@ -57,21 +56,6 @@ pub struct Changed {
 }
 
 impl Listing {
-    /// Reads a lock or a manifest.
-    pub fn read(path: &Path) -> Result<Listing> {
-        let text = fs::read_to_string(path)?;
-        let reading = || format!("reading {}", path.display());
-        if text.trim_start().starts_with('{') {
-            return Listing::of_manifest(&text).with_context(reading);
-        }
-        if text.starts_with("mimg.lock ") || text.starts_with("<<<<<<<") {
-            return Ok(Listing::of_lock(&Lock::parse(&text)?));
-        }
-        let saw = format!("{} is neither a lock nor a manifest", path.display());
-        let cure = "name two files such as mimg.lock, or nuc.manifest.json, which is written beside nuc.img";
-        Err(Problems(vec![Problem::of_none(saw, "two locks, or two manifests", cure)]).into())
-    }
-
     pub fn of_lock(lock: &Lock) -> Listing {
         let mut listing = Listing::default();
         for (origin, date) in lock.releases.keys() {
@@ -82,12 +66,12 @@ impl Listing {
             version: entry.version.clone(),
             architecture: entry.architecture.clone(),
             size: entry.size,
-            sha256: entry.sha256.clone(),
+            sha256: Some(entry.sha256.clone()),
         }));
         listing
     }
 
-    fn of_manifest(text: &str) -> Result<Listing> {
+    pub fn of_manifest(text: &str) -> Result<Listing> {
         #[derive(Deserialize)]
         struct Published {
             suite: String,
@@ -104,6 +88,22 @@ impl Listing {
             listing.suites.entry(suite).or_default().insert(date);
         }
         Ok(listing)
+    }
+
+    /// Of the text of dpkg's status: packages that are there, if only as files that wait for the rest of them.
+    pub fn of_status(text: &str) -> Result<Listing> {
+        let paragraphs: Deb822 = text.parse()?;
+        let item = |paragraph: &Paragraph| {
+            let field = |name| paragraph.get(name).unwrap_or_default().to_owned();
+            let kib: u64 = field("Installed-Size").parse().unwrap_or_default();
+            let (name, version, architecture) = (field("Package"), field("Version"), field("Architecture"));
+            Item { name, version, architecture, size: kib.saturating_mul(1024), sha256: None }
+        };
+        let is_here = |paragraph: &&Paragraph| {
+            let status = paragraph.get("Status").unwrap_or_default();
+            !status.ends_with(" not-installed") && !status.ends_with(" config-files")
+        };
+        Ok(Listing { items: paragraphs.iter().filter(is_here).map(item).collect(), ..Listing::default() })
     }
 }
 
