@@ -159,7 +159,7 @@ impl Machine {
                     let name = path.rsplit('/').next()?;
                     ran(0, &format!("../../devices/block/{}/{name}\n", name.trim_end_matches(char::is_numeric)))
                 }
-                ["dumpe2fs", ..] => ran(0, "Block count: 445952\nBlock size: 4096\n"),
+                ["dumpe2fs", ..] => ran(0, &format!("Block count: {}\nBlock size: 4096\n", self.blocks())),
                 _ => self.disks.answer(ask),
             },
             other => self.disks.answer(other),
@@ -170,6 +170,15 @@ impl Machine {
     fn root(&self) -> String {
         let holding = self.disks.disks.iter().find_map(|(name, disk)| Some((name, disk.mounts.keys().next()?)));
         holding.map(|(name, number)| format!("/dev/{name}{number}")).expect("a disk with /")
+    }
+
+    /// Blocks of the file system at /: as many as the image has, or what there is room for in a slot.
+    fn blocks(&self) -> u64 {
+        let own = &self.disks.disks.last().expect("a disk").1;
+        let slices = own.table.iter().flat_map(|table| &table.partitions);
+        let mut slots =
+            slices.filter(|slice| own.mounts.contains_key(&slice.number) && self.systems.contains_key(&slice.guid));
+        slots.next().map_or(445_952, |slot| (slot.last + 1 - slot.first) * own.sector / 4096)
     }
 
     /// What the kernel says in /sys of a partition.
