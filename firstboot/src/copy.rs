@@ -1,7 +1,7 @@
 //! A tree copied to another file system: owners, modes, times, attributes, hard links and holes.
 
 use crate::rules::Rules;
-use crate::tree::{Entries, Entry, Kind, Sum, below, blocks, dress, open, special};
+use crate::tree::{Entries, Entry, Kind, Sum, below, blocks, dress, forget, open, special};
 use anyhow::{Context, Result};
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags, mknod, utimensat};
 use nix::sys::time::TimeSpec;
@@ -66,6 +66,7 @@ impl<'a> Copy<'a> {
         let (from, to) = (below(self.from, path), below(self.to, path));
         if !metadata.is_dir() && std::fs::symlink_metadata(&to).is_ok() {
             fs_err::remove_file(&to)?;
+            forget(path, self.entries);
         }
         if metadata.is_file() {
             return self.file(path, metadata, &from, &to);

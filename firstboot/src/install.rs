@@ -99,7 +99,6 @@ fn keep(kept: &Kept, slot: &Path, entries: &mut Entries) -> Result<()> {
         paths.retain(|path| meant.mean(path, is_folder(path)));
         for path in paths {
             make_folders(&path, other.path(), slot, entries)?;
-            paths_gone(&path, entries);
             Copy::new(other.path(), slot, &left_out, entries).all(&path)?;
         }
     }
@@ -117,24 +116,9 @@ fn make_folders(path: &Path, from: &Path, to: &Path, entries: &mut Entries) -> R
     Ok(())
 }
 
-/// A file that another one takes the place of: its other names stay.
-fn paths_gone(path: &Path, entries: &mut Entries) {
-    let Some(old) = entries.remove(path) else { return };
-    let names: Vec<PathBuf> = entries
-        .iter()
-        .filter(|(_, entry)| matches!(&entry.kind, Kind::Name(first) if first == path))
-        .map(|(path, _)| path.clone())
-        .collect();
-    let Some(first) = names.first() else { return };
-    for name in &names {
-        let kind = if name == first { old.kind.clone() } else { Kind::Name(first.clone()) };
-        entries.entry(name.clone()).and_modify(|entry| entry.kind = kind);
-    }
-}
-
 /// Notes a file that was put.
 fn put(slot: &Path, path: &Path, entries: &mut Entries) -> Result<()> {
-    paths_gone(path, entries);
+    tree::forget(path, entries);
     for path in path.ancestors() {
         let real = below(slot, path);
         let metadata = fs_err::symlink_metadata(&real)?;
@@ -176,24 +160,4 @@ fn flush(device: &str) -> Result<()> {
     disk.sync_all()?;
     posix_fadvise(disk.file(), 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tree::Entry;
-
-    #[test]
-    fn a_file_with_several_names_keeps_the_others_when_one_is_replaced() {
-        let file = Kind::File { size: 1, sum: 2 };
-        let entry = |kind: Kind| Entry { kind, mode: 0, uid: 0, gid: 0, time: None, attributes: Default::default() };
-        let name = |first: &str| entry(Kind::Name(first.into()));
-        let mut entries: Entries = [("/a", entry(file.clone())), ("/b", name("/a")), ("/c", name("/a"))]
-            .map(|(path, entry)| (path.into(), entry))
-            .into();
-        paths_gone(Path::new("/a"), &mut entries);
-        let wanted: Entries =
-            [("/b", entry(file)), ("/c", name("/b"))].map(|(path, entry)| (path.into(), entry)).into();
-        assert_eq!(entries, wanted);
-    }
 }

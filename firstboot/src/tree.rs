@@ -185,3 +185,37 @@ pub(crate) fn entries(top: &Path) -> Result<Entries> {
 pub(crate) fn below(top: &Path, path: &Path) -> PathBuf {
     top.join(path.strip_prefix("/").unwrap_or(path))
 }
+
+/// Takes out a file that another one takes the place of: its other names stay.
+pub(crate) fn forget(path: &Path, entries: &mut Entries) {
+    let Some(old) = entries.remove(path) else { return };
+    let names: Vec<PathBuf> = entries
+        .iter()
+        .filter(|(_, entry)| matches!(&entry.kind, Kind::Name(first) if first == path))
+        .map(|(path, _)| path.clone())
+        .collect();
+    let Some(first) = names.first() else { return };
+    for name in &names {
+        let kind = if name == first { old.kind.clone() } else { Kind::Name(first.clone()) };
+        entries.entry(name.clone()).and_modify(|entry| entry.kind = kind);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_with_several_names_keeps_the_others_when_one_is_replaced() {
+        let file = Kind::File { size: 1, sum: 2 };
+        let entry = |kind: Kind| Entry { kind, mode: 0, uid: 0, gid: 0, time: None, attributes: Default::default() };
+        let name = |first: &str| entry(Kind::Name(first.into()));
+        let mut entries: Entries = [("/a", entry(file.clone())), ("/b", name("/a")), ("/c", name("/a"))]
+            .map(|(path, entry)| (path.into(), entry))
+            .into();
+        forget(Path::new("/a"), &mut entries);
+        let wanted: Entries =
+            [("/b", entry(file)), ("/c", name("/b"))].map(|(path, entry)| (path.into(), entry)).into();
+        assert_eq!(entries, wanted);
+    }
+}

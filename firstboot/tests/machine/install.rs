@@ -93,10 +93,11 @@ fn install(device: &str, kept: Option<Kept>) -> Install {
     }
 }
 
-/// What a person with `find` and `getfattr` sees of a tree, but for times of folders.
+/// What a person with `find` sees of a tree, but for times of folders, and how many folders are in one: `lost+found`.
 fn listing(root: &Path) -> Vec<String> {
-    let shown = "%P %y %m %U:%G %l %n\\n";
-    let found = run("find", &[root.to_str().unwrap(), "-name", "lost+found", "-prune", "-o", "-printf", shown]);
+    let (shown, names) = ("%P %y %m %U:%G %l\\n", "%P has %n names\\n");
+    let lost = ["-name", "lost+found", "-prune", "-o", "-printf", shown, "-not", "-type", "d", "-printf", names];
+    let found = run("find", &[&[root.to_str().unwrap()], &lost[..]].concat());
     let mut lines: Vec<String> = found.lines().map(str::to_owned).collect();
     let sums = format!("cd {} && find . -type f -print0 | sort -z | xargs -0 sha256sum", root.display());
     lines.extend(run("sh", &["-c", &sums]).lines().map(str::to_owned));
