@@ -5,7 +5,11 @@ use profiles::fleet::Fleet;
 use std::collections::BTreeMap;
 
 fn told(settings: &str) -> String {
-    let node = format!("profiles = [\"base\"]\n{settings}");
+    told_of("base", settings)
+}
+
+fn told_of(profile: &str, settings: &str) -> String {
+    let node = format!("profiles = [\"{profile}\"]\n{settings}");
     let files = BTreeMap::from([("fleet.toml".to_owned(), ROOT.to_owned()), ("nodes/eccles.toml".to_owned(), node)]);
     match Fleet::load(&files) {
         Ok(_) => "no problem".to_owned(),
@@ -43,4 +47,10 @@ fn each_mistake_is_told_with_its_line_and_its_cure() {
     ];
     let shown: Vec<String> = texts.iter().map(|(name, text)| format!("== {name}\n{text}")).collect();
     insta::assert_snapshot!(shown.join("\n\n"));
+}
+
+#[test]
+fn a_node_adds_a_partition_to_its_profiles_disk_in_four_lines() {
+    let data = "[[disk]]\nname = \"system\"\n[[disk.partition]]\nname = \"data\"\ntype = \"lvm\"\nsize = \"rest\"\n";
+    assert_eq!(told_of("nuc", data), "no problem");
 }

@@ -7,11 +7,23 @@ use fs_err as fs;
 use qemu_tests::case::case;
 use qemu_tests::writelog::{Crash, Unflushed, WriteLog};
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-const ECCLES: &str = "profiles = [\"nuc\"]\n[swap]\nsize = \"256M\"\n";
-/// The machine's own disk, and one that nobody named: empty, and on a bus that the profile does not choose.
+const ECCLES: &str = r#"
+profiles = ["nuc"]
+
+[swap]
+size = "256M"
+
+[[disk]]
+name = "system"
+[[disk.partition]]
+name = "data"
+type = "linux"
+size = "rest"
+"#;
+/// The machine's own disk, and one that nobody named: on a bus that the profile does not choose.
 const OWN: u64 = 32 << 30;
 const STRANGER: u64 = 64 << 20;
 const READY: &str = "eccles (profile nuc): ready";
@@ -23,6 +35,8 @@ struct Machine {
     bench: Bench,
     firmware: Firmware,
     seed: Disk,
+    /// What is on the stranger's disk.
+    strange: Vec<u8>,
 }
 
 impl Machine {
@@ -30,13 +44,17 @@ impl Machine {
         let bench = Bench::new("nuc")?;
         let seed = bench.seed(ECCLES)?;
         Disk::blank(bench.path("own"), OWN)?;
-        Disk::blank(bench.path("stranger"), STRANGER)?;
-        Ok(Machine { bench, firmware, seed })
+        let stranger = bench.path("stranger");
+        Disk::blank(&stranger, STRANGER)?;
+        let made = Command::new("mke2fs").args(["-q", "-t", "ext4", "-L", "photos"]).arg(&stranger).status()?;
+        ensure!(made.success(), "mke2fs ended with {made}");
+        let strange = fs::read(stranger)?;
+        Ok(Machine { bench, firmware, seed, strange })
     }
 
     fn vm(&self, own: Disk) -> Vm {
         let stick = self.bench.disk().interface(Interface::UsbStick).serial("STICK");
-        let own = own.interface(Interface::Sata).serial("OWN");
+        let own = own.interface(Interface::Nvme).serial("OWN");
         let stranger = Disk::file(self.bench.path("stranger")).interface(Interface::VirtioScsi).serial("STRANGER");
         let disks = [stick, self.seed.clone(), own, stranger];
         disks.into_iter().fold(Vm::without_disks().name(self.firmware.name()).firmware(self.firmware), Vm::disk)
@@ -67,14 +85,9 @@ impl Machine {
         let changed = said(vm, "dpkg -V || true")?;
         let others: Vec<&str> = changed.lines().filter(|line| !line.ends_with("/etc/lvm/lvmlocal.conf")).collect();
         ensure!(others.is_empty(), "dpkg -V: {others:?}");
-        ensure!(is_blank(&self.bench.path("stranger"))?, "a disk that nobody named was written to");
+        ensure!(fs::read(self.bench.path("stranger"))? == self.strange, "a disk that nobody named was written to");
         Ok(())
     }
-}
-
-fn is_blank(disk: &Path) -> Result<bool> {
-    let bytes = fs::read(disk)?;
-    Ok(bytes.len() as u64 == STRANGER && bytes.iter().all(|byte| *byte == 0))
 }
 
 /// From power on to Ready, with the stick left in.
@@ -103,7 +116,7 @@ fn a_stick_installs_a_blank_machine_under_bios() {
     installs(Firmware::Bios, |machine, vm| {
         vm.power_off()?;
         // Without the stick, and with nothing but its own disk.
-        let own = machine.own().interface(Interface::Sata).serial("OWN");
+        let own = machine.own().interface(Interface::Nvme).serial("OWN");
         let mut vm = Vm::without_disks().firmware(Firmware::Bios).disk(own).start()?;
         let report = wait_for_ready(&mut vm)?;
         ensure!(report.done.is_empty(), "a second boot did {:?}", report.done);
@@ -114,7 +127,9 @@ fn a_stick_installs_a_blank_machine_under_bios() {
 #[test]
 fn a_stick_installs_again_under_uefi_and_keeps_the_machines_identity() {
     installs(Firmware::Uefi, |machine, mut vm| {
-        let identity = "cat /etc/machine-id /etc/ssh/ssh_host_ed25519_key.pub";
+        let data = "/dev/disk/by-partlabel/data";
+        said(&mut vm, &format!("mkfs.ext4 -q {data} && mount {data} /mnt && echo mine > /mnt/ledger && umount /mnt"))?;
+        let identity = "cat /etc/machine-id /etc/ssh/ssh_host_ed25519_key.pub && head -n 1 /var/lib/mimg/record.jsonl";
         let before = said(&mut vm, identity)?;
         // As somebody does who cannot reach the menu.
         let stick = "/dev/disk/by-id/usb-QEMU_QEMU_HARDDISK_STICK-0:0-part2";
@@ -129,6 +144,8 @@ fn a_stick_installs_again_under_uefi_and_keeps_the_machines_identity() {
         machine.is_installed(&mut vm, "root-b")?;
         let after = said(&mut vm, identity)?;
         ensure!(after == before, "another identity:\n{before}\n{after}");
+        let ledger = said(&mut vm, &format!("mount {data} /mnt && cat /mnt/ledger && umount /mnt"))?;
+        ensure!(ledger == "mine", "the data volume says {ledger:?}");
         vm.power_off()
     });
 }
@@ -144,7 +161,7 @@ fn wait_for_steps(vm: &mut Running, part: &str, steps: usize) -> Result<()> {
 
 /// How much was written to the first slot since the boot.
 fn wait_for_sectors(vm: &mut Running, wanted: u64) -> Result<()> {
-    let slot = "$(basename $(readlink -f /dev/disk/by-id/ata-QEMU_HARDDISK_OWN-part3))";
+    let slot = "$(basename $(readlink -f /dev/disk/by-partlabel/root-a))";
     let written = format!("set -- $(cat /sys/class/block/{slot}/stat); echo $7");
     vm.wait_for("a part of the copy", LONG, |vm| {
         let sectors: u64 = vm.shell(&written)?.out.trim().parse().unwrap_or(0);
