@@ -37,8 +37,12 @@ fn each_mistake_is_told_with_its_line_and_its_cure() {
         ("several disks", but("name = \"system\"\n", "name = \"system\"\ncount = 2\n")),
         (
             "the ESP before the BIOS",
-            but("name = \"bios\"\ntype = \"bios\"\nsize = \"1M\"\n[[disk.partition]]\n", "")
-                .replace("disk:system/bios", "disk:system/bios"),
+            but(
+                "name = \"bios\"\ntype = \"bios\"\nsize = \"1M\"\n\
+                 [[disk.partition]]\nname = \"esp\"\ntype = \"esp\"\nsize = \"256M\"\n",
+                "name = \"esp\"\ntype = \"esp\"\nsize = \"256M\"\n\
+                 [[disk.partition]]\nname = \"bios\"\ntype = \"bios\"\nsize = \"1M\"\n",
+            ),
         ),
         ("a slot for LVM", but("root-b\"\ntype = \"linux\"", "root-b\"\ntype = \"lvm\"")),
         ("a small ESP", but("\"256M\"", "\"32M\"")),
