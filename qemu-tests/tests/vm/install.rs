@@ -28,7 +28,7 @@ const OWN: u64 = 32 << 30;
 const STRANGER: u64 = 64 << 20;
 const READY: &str = "eccles (profile nuc): ready";
 const COPIES: &str = "copy this system to a new file system";
-const LONG: Duration = Duration::from_secs(240);
+const LONG: Duration = Duration::from_secs(300);
 
 /// A machine with a stick, a seed, a disk of its own, and a stranger's.
 struct Machine {
