@@ -132,8 +132,8 @@ fn storage<'a>(parts: &'a [Box<dyn Part + 'a>]) -> Vec<(&'a dyn Part, usize)> {
     for _ in parts {
         for part in parts {
             let on_disk = part.uses().iter().any(|wish| matches!(wish.device, Device::Disk { .. }));
-            let below = part.after().iter().filter_map(|name| depths.get(name)).max().copied();
-            if let Some(depth) = below.or(on_disk.then_some(0)) {
+            let below = below(part.as_ref()).filter_map(|name| depths.get(&name).copied()).max();
+            if let Some(depth) = below.or(on_disk.then_some(0)).filter(|_| !part.about().is_empty()) {
                 depths.insert(part.name(), depth + 1);
             }
         }
@@ -144,13 +144,18 @@ fn storage<'a>(parts: &'a [Box<dyn Part + 'a>]) -> Vec<(&'a dyn Part, usize)> {
     found
 }
 
+/// The names of those that a Part stands on. The system it only waits for.
+fn below(part: &dyn Part) -> impl Iterator<Item = String> {
+    part.after().into_iter().filter(|name| name != "system")
+}
+
 /// The boxes that a Part stands on.
 fn stands_on(spec: &Spec, part: &dyn Part, places: &Places) -> Vec<Area> {
     let uses = part.uses();
     let partitions = uses.iter().filter(|wish| matches!(wish.device, Device::Disk { .. }));
     let paths = partitions.flat_map(|wish| spec.devices(&wish.device));
     let guids = paths.filter_map(|path| path.rsplit('/').next().map(str::to_owned));
-    guids.chain(part.after()).filter_map(|key| places.get(&key).copied()).collect()
+    guids.chain(below(part)).filter_map(|key| places.get(&key).copied()).collect()
 }
 
 fn fate(plan: &Plan, name: &str) -> Fate {

@@ -224,7 +224,10 @@ impl Part for Volume<'_> {
         let mount = |volume: &'_ Filesystem| volume.mount.clone().unwrap_or_default();
         let own = mount(self.own);
         let above = self.all.iter().filter(|other| other.mount.is_some() && is_below(&own, &mount(other)));
-        [self.own.device.part()].into_iter().chain(above.map(|other| format!("filesystem {}", other.name))).collect()
+        ["system".to_owned(), self.own.device.part()]
+            .into_iter()
+            .chain(above.map(|other| format!("filesystem {}", other.name)))
+            .collect()
     }
 
     fn uses(&self) -> Vec<Use> {
