@@ -12,6 +12,7 @@ mod layout;
 mod loader;
 mod place;
 mod slot;
+mod words;
 
 use super::Part;
 use crate::ask::Ask;

@@ -10,14 +10,14 @@ use std::path::Path;
 use std::process::Command;
 
 const MIB: u64 = 1 << 20;
-/// The disk that the machine boots from gets a partition behind its root; an NVMe disk of 4096-byte sectors and a pair of
-/// SATA disks get tables of their own.
+/// The disk that the machine boots from gets a second slot and a partition behind its root; an NVMe disk of 4096-byte
+/// sectors and a pair of SATA disks get tables of their own.
 const ECCLES: &str = r#"
 profiles = ["nuc"]
 
 [[disk]]
 name = "system"
-select = { bus = ["virtio"], size-min = "10G" }
+select = { bus = ["virtio"], size-min = "20G" }
 [[disk.partition]]
 name = "data"
 type = "lvm"
@@ -91,7 +91,7 @@ fn disks_are_partitioned_once_known_again_anywhere_and_replaced_by_a_persons_wor
         let mut vm = bench.start(Firmware::Bios, plugged)?;
         wait_for_ready(&mut vm)?;
         let first = links(&mut vm)?;
-        ensure!(first.len() == 3 + 1 + 1 + 2 * 2, "{first:?}");
+        ensure!(first.len() == 3 + 2 + 1 + 2 * 2, "{first:?}");
         let plan = said(&mut vm, "firstboot plan")?;
         ensure!(
             ["system/0", "fast/0", "pair/0", "pair/1"].iter().all(|slot| plan.contains(&format!(": {slot}; has "))),

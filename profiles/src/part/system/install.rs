@@ -71,7 +71,7 @@ pub(super) struct Installation<'a> {
 /// A slot to be written or booted, and the path of which its UUID is to be made.
 pub(super) struct Target<'a> {
     pub slot: &'a Partition,
-    name: String,
+    pub name: String,
 }
 
 impl System {
@@ -178,7 +178,7 @@ impl<'a> Installation<'a> {
     }
 
     /// The slot that has the medium's system already; else the one that the boot pointer does not name.
-    fn target(&self, slots: &Slots<'a>, esp: &Esp) -> Result<Target<'a>, Verdict> {
+    pub(super) fn target(&self, slots: &Slots<'a>, esp: &Esp) -> Result<Target<'a>, Verdict> {
         let pointer = esp.value("slot");
         let mut places = Vec::new();
         for (slot, seen) in slots {
@@ -196,7 +196,7 @@ impl<'a> Installation<'a> {
         first.map(|(_, target)| target).ok_or_else(|| Verdict::Wait("there are no slots".to_owned()))
     }
 
-    fn is_whole(&self, seen: &Seen, name: &str) -> bool {
+    pub(super) fn is_whole(&self, seen: &Seen, name: &str) -> bool {
         seen.uuid() == Some(&self.spec.uuid(name).to_string())
     }
 
@@ -250,7 +250,7 @@ impl<'a> Installation<'a> {
     }
 
     /// What is taken over from the machine's system in the other slot. An error says why nothing is.
-    fn identity(&self, slots: &Slots<'a>, esp: &Esp, target: &Target) -> Result<Kept, String> {
+    pub(super) fn identity(&self, slots: &Slots<'a>, esp: &Esp, target: &Target) -> Result<Kept, String> {
         let others = || slots.iter().filter(|(slot, seen)| slot.name != target.slot.name && seen.uuid().is_some());
         let mut named = others().filter(|(slot, _)| esp.value("slot").is_none_or(|pointer| pointer == slot.name));
         let (slot, seen) = named.next().ok_or("there is no system of it yet")?;
@@ -269,28 +269,7 @@ impl<'a> Installation<'a> {
         Step::new(Act::run(&["systemctl", "reboot"]), why).interrupts("this machine")
     }
 
-    fn was_installed(&self, target: &Target) -> Verdict {
-        Verdict::Wait(format!(
-            "this system was installed before, in {} on {}: take the medium out and restart, or choose \"Install again\" in the \
-             medium's menu",
-            target.slot.name, self.drive
-        ))
-    }
-
-    fn unlinked(&self, slot: &Partition) -> Verdict {
-        Verdict::Wait(format!("partition {} is not to be seen yet; see `lsblk`", slot.name))
-    }
-
-    fn foreign(&self, slot: &Partition, words: &str) -> Verdict {
-        let path = self.layout.path(self.spec, slot);
-        Verdict::refuse(
-            format!("partition {} of {}, which has {words}", slot.name, self.drive),
-            "nothing there, or what was put there by us",
-            format!("look at it; if nobody needs it, free it with `wipefs --all {path}`"),
-        )
-    }
-
-    fn esp(&self) -> Result<Esp<'a>, Verdict> {
+    pub(super) fn esp(&self) -> Result<Esp<'a>, Verdict> {
         match self.seen_esp(serial(self.spec)) {
             Esp::Silent => Err(self.unlinked(self.layout.esp)),
             Esp::Foreign(words) => Err(self.foreign(self.layout.esp, &words)),
@@ -304,22 +283,5 @@ impl<'a> Installation<'a> {
             }
             esp => Ok(esp),
         }
-    }
-
-    fn remarks(&self) -> Vec<String> {
-        let (Ok(esp), slots) = (self.esp(), self.slots()) else { return Vec::new() };
-        let Ok(target) = self.target(&slots, &esp) else { return Vec::new() };
-        let mut remarks = vec![format!("from {} to {} of {}", self.medium.drive, target.slot.name, self.drive)];
-        let whole = slots.iter().any(|(slot, seen)| slot.name == target.slot.name && self.is_whole(seen, &target.name));
-        match self.identity(&slots, &esp, &target) {
-            _ if whole => {}
-            Ok(kept) => remarks
-                .push(format!("the identity of the system in the other slot is taken over: {}", kept.paths.join(", "))),
-            Err(why) => remarks.push(format!("the machine gets a new identity: {why}")),
-        }
-        if self.bios().is_none() {
-            remarks.push(format!("a BIOS will not boot from it: its sectors have {} bytes", self.drive.sector));
-        }
-        remarks
     }
 }
