@@ -311,8 +311,8 @@ fn a_plan_is_drawn_with_all_that_stands_on_the_disks() {
     vg main, LVM, waits
     lv main/srv, 100G, waits
     lv main/secret, 1G, waits
-    luks secret, LUKS2, waits
     filesystem srv, xfs on /srv, waits
+    luks secret, LUKS2, waits
     filesystem secret, ext4 on /srv/secret, waits
     "#);
 }
