@@ -11,6 +11,7 @@ use profiles::part::Part;
 use profiles::plan::{Plan, Verdict};
 use profiles::spec::Spec;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 const WIDTH: f64 = 230.0;
 const HEIGHT: f64 = 36.0;
@@ -113,11 +114,11 @@ fn draw_missing(board: &mut Board, spec: &Spec, top: f64, places: &mut Places) -
     for disk in &spec.settings.disk {
         for (slot, partition) in disk.slots().flat_map(|slot| disk.partition.iter().map(move |part| (slot, part))) {
             let guid = disk.partition_guid(spec, slot, &partition.name).to_string();
-            if !places.contains_key(&guid) {
+            if let Entry::Vacant(place) = places.entry(guid) {
                 let area = Area { x: MARGIN, y, width: WIDTH, height: HEIGHT };
                 let detail = format!("of disk {}/{slot}: not there", disk.name);
                 board.area(area, Fate::Wait, &partition.name, &detail);
-                places.insert(guid, area);
+                place.insert(area);
                 y += STEP;
             }
         }
@@ -138,8 +139,9 @@ fn storage<'a>(parts: &'a [Box<dyn Part + 'a>]) -> Vec<(&'a dyn Part, usize)> {
             }
         }
     }
-    let depth = |part: &'a Box<dyn Part + 'a>| Some((part.as_ref(), *depths.get(&part.name())?));
-    let mut found: Vec<(&dyn Part, usize)> = parts.iter().filter_map(depth).collect();
+    let parts = parts.iter().map(|part| part.as_ref());
+    let mut found: Vec<(&dyn Part, usize)> =
+        parts.filter_map(|part| Some((part, *depths.get(&part.name())?))).collect();
     found.sort_by_key(|(_, depth)| *depth);
     found
 }
