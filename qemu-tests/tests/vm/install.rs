@@ -90,10 +90,10 @@ impl Machine {
     }
 }
 
-/// From power on to Ready, with the stick left in.
-fn installs(firmware: Firmware, then: impl FnOnce(&Machine, Running) -> Result<()>) {
+#[test]
+fn a_stick_installs_again_under_uefi_and_keeps_the_machines_identity() {
     case(1, || -> Result<()> {
-        let machine = Machine::new(firmware)?;
+        let machine = Machine::new(Firmware::Uefi)?;
         let started = Instant::now();
         let mut vm = machine.start()?;
         vm.wait_for_console(COPIES, LONG)?;
@@ -103,30 +103,10 @@ fn installs(firmware: Firmware, then: impl FnOnce(&Machine, Running) -> Result<(
         vm.wait_for_console(READY, LONG)?;
         let [copying, installed, ready] = [copying, installed, started.elapsed()].map(|time| time.as_secs_f64());
         println!(
-            "{}: {copying:.0} s after power-on the copy began, {installed:.0} s it was installed, {ready:.0} s Ready",
-            firmware.name()
+            "{copying:.0} s after power-on the copy began, {installed:.0} s it was installed, {ready:.0} s Ready, the stick still in"
         );
         machine.is_installed(&mut vm, "root-a")?;
-        then(&machine, vm)
-    });
-}
 
-#[test]
-fn a_stick_installs_a_blank_machine_under_bios() {
-    installs(Firmware::Bios, |machine, vm| {
-        vm.power_off()?;
-        // Without the stick, and with nothing but its own disk.
-        let own = machine.own().interface(Interface::Nvme).serial("OWN");
-        let mut vm = Vm::without_disks().firmware(Firmware::Bios).disk(own).start()?;
-        let report = wait_for_ready(&mut vm)?;
-        ensure!(report.done.is_empty(), "a second boot did {:?}", report.done);
-        vm.power_off()
-    });
-}
-
-#[test]
-fn a_stick_installs_again_under_uefi_and_keeps_the_machines_identity() {
-    installs(Firmware::Uefi, |machine, mut vm| {
         let data = "/dev/disk/by-partlabel/data";
         said(&mut vm, &format!("mkfs.ext4 -q {data} && mount {data} /mnt && echo mine > /mnt/ledger && umount /mnt"))?;
         let identity = "cat /etc/machine-id /etc/ssh/ssh_host_ed25519_key.pub && head -n 1 /var/lib/mimg/record.jsonl";
@@ -172,7 +152,7 @@ fn wait_for_sectors(vm: &mut Running, wanted: u64) -> Result<()> {
 
 /// Cut while the disk gets its table, in the middle of the copy, and between the copy and the boot loader.
 #[test]
-fn a_power_cut_at_any_stage_of_an_installation_is_survived() {
+fn a_stick_installs_under_bios_whenever_the_power_goes() {
     case(1, || -> Result<()> {
         let machine = Machine::new(Firmware::Bios)?;
         let mut vm = machine.start()?;
@@ -191,6 +171,13 @@ fn a_power_cut_at_any_stage_of_an_installation_is_survived() {
         let mut vm = machine.start()?;
         vm.wait_for_console(READY, LONG)?;
         machine.is_installed(&mut vm, "root-a")?;
+        vm.power_off()?;
+
+        // Without the stick, and with nothing but its own disk.
+        let own = machine.own().interface(Interface::Nvme).serial("OWN");
+        let mut vm = Vm::without_disks().firmware(Firmware::Bios).disk(own).start()?;
+        let report = wait_for_ready(&mut vm)?;
+        ensure!(report.done.is_empty(), "a second boot did {:?}", report.done);
         vm.power_off()
     });
 }
@@ -198,6 +185,7 @@ fn a_power_cut_at_any_stage_of_an_installation_is_survived() {
 /// The disk is made from the log of its writes, at a moment when the copy is on its way: of what was not flushed some
 /// sectors are there, torn and out of order.
 #[test]
+#[ignore = "installs three times: `./qemu-tests/run --test vm -- --ignored`"]
 fn a_disk_that_loses_its_cache_while_it_is_installed_on_is_installed_on_again() {
     case(1, || -> Result<()> {
         let machine = Machine::new(Firmware::Uefi)?;
