@@ -36,6 +36,9 @@ pub async fn install(root: &Path, install: &Install) -> Result<()> {
         "1",
         "-e",
         "remount-ro",
+        "-O",
+        // Debian 13's default: without it the UUID of a file system that was mounted is not changed before a check.
+        "metadata_csum_seed",
         "-L",
         label,
         "-U",
