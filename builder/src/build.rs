@@ -126,6 +126,8 @@ impl Run<'_> {
         let before = stem.state(tree.root())?;
         own.furnish(&tree, order)?;
         let furnished = Edit::between(tree.root(), &before, &stem.state(tree.root())?)?;
+        let digest = furnished.digest(&stem.key, epoch);
+        tree.put(&File::new(firstboot::place::IMAGE, format!("{digest}\n"))).context("putting the image's digest")?;
         let read = initramfs::reads(tree.path(), furnished.files())?;
         let initramfs = || match (read, initramfs) {
             (false, Some(initramfs)) => initramfs.end(),
@@ -256,6 +258,7 @@ fn layout(spec: &Spec) -> Layout {
     let namespace = spec.fleet.as_ref().map_or(Uuid::nil(), |fleet| fleet.id);
     let mut layout = Layout::new(Identity { namespace, name: spec.owner() });
     layout.parameters = spec.settings.kernel_parameters.clone();
+    layout.installs = spec.settings.system.as_ref().is_some_and(|system| system.has_slots());
     layout
 }
 

@@ -99,6 +99,9 @@ pub enum Command {
         /// What the machine answered: the output of `firstboot facts --json` on it.
         #[arg(long, value_name = "FILE")]
         facts: PathBuf,
+        /// Draw it too, as SVG: disks and all that stands on them, now and afterwards.
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
     },
     /// Write a node's seed: a small medium, labelled MIMG-SEED, that makes a waiting machine that node.
     Seed {

@@ -14,6 +14,7 @@ pub mod folder;
 pub mod image;
 pub mod lock;
 pub mod man;
+pub mod picture;
 pub mod progress;
 pub mod publish;
 pub mod receipt;

@@ -31,7 +31,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Secrets { what: Secrets::Init { recipient, offline_recipient } } => {
             secrets::init(cli, recipient, offline_recipient.as_deref())
         }
-        Command::Plan { node, facts } => plan::plan(cli, node, facts),
+        Command::Plan { node, facts, svg } => plan::plan(cli, node, facts, svg.as_deref()),
         Command::Seed { node, out } => image::seed(cli, node, out),
         Command::Test { subject, image } => image::test(cli, subject, image.as_deref()),
         Command::Lock { why: Some(package), .. } => lock::why(cli, package),

@@ -63,6 +63,11 @@ pub(crate) fn geometry(file: &File) -> Result<(u64, u64)> {
     Ok((sector, bytes as u64 / sector))
 }
 
+/// Bytes of a sector; of a file, 512.
+pub(crate) fn sector(file: &File) -> Result<u64> {
+    if file.metadata()?.file_type().is_block_device() { geometry(file).map(|(sector, _)| sector) } else { Ok(512) }
+}
+
 /// Tells the kernel that a partition, which may be mounted, has `length` bytes now, and waits until it shows that.
 /// (BLKRRPART would be refused while a partition is in use.)
 pub(crate) fn resize(file: &File, disk: &str, number: u32, start: u64, length: u64) -> Result<()> {

@@ -2,18 +2,20 @@
 
 use crate::apply::Agreed;
 use crate::console::{self, say, warn};
+use crate::find::Found;
 use crate::log::Log;
 use crate::machine::Machine;
-use crate::pass::{Ended, Extent, pass};
+use crate::pass::{Ended, Extent, pass, pass_of};
 use crate::place::REPORT;
 use crate::{record, resident};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use nix::unistd::geteuid;
 use profiles::ask::Consent;
 use profiles::report::Report;
+use profiles::spec::Spec;
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -36,6 +38,8 @@ struct Cli {
 enum Cmd {
     /// Show what would be done now, and do nothing
     Plan {
+        #[command(flatten)]
+        whose: Whose,
         /// Print the plan as JSON
         #[arg(long)]
         json: bool,
@@ -63,12 +67,36 @@ enum Cmd {
     },
     /// Show what the machine answers to every question, as said; all that is to be known of its disks included
     Facts {
+        #[command(flatten)]
+        whose: Whose,
         /// Print the facts as JSON that can be read again as a recording
         #[arg(long)]
         json: bool,
     },
     /// Stay and look after the machine: what firstboot.service does
     Run,
+}
+
+#[derive(Args)]
+struct Whose {
+    /// As if this were the machine's Spec: the output of `mimg spec --node NODE`; - reads it from stdin
+    #[arg(long, value_name = "FILE")]
+    spec: Option<PathBuf>,
+}
+
+impl Whose {
+    /// The Spec that was named.
+    fn found(&self) -> Result<Option<Found>> {
+        let Some(path) = &self.spec else { return Ok(None) };
+        let source = path.display().to_string();
+        let text = match source.as_str() {
+            "-" => std::io::read_to_string(std::io::stdin()).context("reading stdin"),
+            _ => Ok(fs_err::read_to_string(path)?),
+        }?;
+        let wanted = "wanted: the output of `mimg spec --node NODE`";
+        let spec = Spec::read(&text).map_err(|saw| anyhow!("{source} cannot be used: {saw}; {wanted}"))?;
+        Ok(Some(Found { spec, source, refusal: None }))
+    }
 }
 
 #[derive(Args)]
@@ -107,7 +135,7 @@ fn start(verb: &Cmd) -> Result<u8> {
     runtime.block_on(async {
         let machine = Machine::here();
         match verb {
-            Cmd::Plan { json } => plan(&machine, *json).await,
+            Cmd::Plan { whose, json } => plan(&machine, whose, *json).await,
             Cmd::Apply { plan, how } => {
                 let agreed = plan.clone().map_or(Agreed::Spec, Agreed::Plan);
                 apply(&machine, agreed, how).await
@@ -116,22 +144,25 @@ fn start(verb: &Cmd) -> Result<u8> {
                 let machine = machine.allowing(Consent::Replace(slot.clone()));
                 apply(&machine, Agreed::Spec, how).await
             }
-            Cmd::Facts { json } => facts(&machine, *json).await,
+            Cmd::Facts { whose, json } => facts(&machine, whose, *json).await,
             Cmd::Status { json } => status(machine.root(), *json),
             Cmd::Run => run(&machine).await,
         }
     })
 }
 
-async fn look(machine: &Machine, extent: Extent) -> Result<Ended> {
+async fn look(machine: &Machine, whose: &Whose, extent: Extent) -> Result<Ended> {
     let mut log = Log { root: machine.root().to_owned(), resident: false };
-    let ended = pass(machine, extent, Agreed::Spec, &mut log).await?;
+    let ended = match whose.found()? {
+        Some(found) => pass_of(machine, found, extent, Agreed::Spec, &mut log).await,
+        None => pass(machine, extent, Agreed::Spec, &mut log).await,
+    }?;
     ended.unanswered.iter().for_each(|note| warn(format!("no answer: {note}")));
     Ok(ended)
 }
 
-async fn plan(machine: &Machine, json: bool) -> Result<u8> {
-    let report = look(machine, Extent::Look).await?.report;
+async fn plan(machine: &Machine, whose: &Whose, json: bool) -> Result<u8> {
+    let report = look(machine, whose, Extent::Look).await?.report;
     if json {
         say(pretty(&serde_json::json!({ "hash": report.hash, "plan": report.plan }))?)
     } else {
@@ -140,8 +171,8 @@ async fn plan(machine: &Machine, json: bool) -> Result<u8> {
     Ok(report.code())
 }
 
-async fn facts(machine: &Machine, json: bool) -> Result<u8> {
-    let ended = look(machine, Extent::Survey).await?;
+async fn facts(machine: &Machine, whose: &Whose, json: bool) -> Result<u8> {
+    let ended = look(machine, whose, Extent::Survey).await?;
     if json {
         say(pretty(&ended.facts)?);
         return Ok(0);

@@ -69,11 +69,12 @@ fn undone(report: &Report) -> impl Iterator<Item = &Line> {
     report.plan.0.iter().filter(|line| line.verdict != Verdict::Done)
 }
 
-/// The headline and what is not done. Where a refusal or failure is what keeps the rest from being done, it is not told
-/// line by line: `firstboot status` does.
+/// The headline and what is not done. Where a refusal, a failure or what is waited for is what keeps the rest from being
+/// done, it is not told line by line: `firstboot status` does.
 fn lines(report: &Report) -> Vec<String> {
     let mut lines = vec![report.headline()];
-    let stopped = report.plan.refused() || report.failure.is_some();
+    let waits = report.plan.0.iter().any(|line| matches!(line.verdict, Verdict::Wait(_)));
+    let stopped = report.plan.refused() || report.failure.is_some() || waits;
     let shown = |line: &&Line| !(stopped && matches!(line.verdict, Verdict::Do(_)));
     lines.extend(undone(report).filter(shown).map(ToString::to_string));
     lines.extend(report.failure.iter().map(|failure| format!("FAILED  {failure}")));

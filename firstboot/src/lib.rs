@@ -6,14 +6,19 @@
 //! ```
 
 pub mod apply;
+mod aside;
 mod blank;
 mod block;
 pub mod cli;
 pub mod command;
 pub mod console;
+mod copy;
+mod esp;
 mod event;
+pub mod fat;
 pub mod file;
 pub mod find;
+mod install;
 mod link;
 mod log;
 pub mod machine;
@@ -27,7 +32,10 @@ pub mod place;
 mod probe;
 pub mod record;
 pub mod resident;
+mod rules;
 pub mod table;
+mod tree;
 pub mod unit;
+pub mod window;
 
 pub use cli::main;

@@ -4,7 +4,7 @@ use crate::apply::Witness;
 use crate::console;
 use crate::{command, record};
 use anyhow::Result;
-use profiles::act::Step;
+use profiles::act::{Act, Harm, Step};
 use sd_notify::NotifyState;
 use std::path::PathBuf;
 
@@ -23,7 +23,13 @@ impl Log {
 
 impl Witness for Log {
     fn before(&mut self, part: &str, step: &Step) {
-        self.line(&format!("doing   {part}\n          {step}"));
+        let line = format!("doing   {part}\n          {step}");
+        // A person at the console is told what takes minutes, or takes something away.
+        if self.resident && (step.harm != Harm::None || matches!(step.act, Act::Install(_))) {
+            console::warn(line);
+        } else {
+            self.line(&line);
+        }
         if self.resident {
             // A start that makes progress is not cut off; one that hangs is, see firstboot.service.
             let limit = u32::try_from((2 * command::ACT_LIMIT).as_micros()).unwrap_or(u32::MAX);

@@ -1,7 +1,7 @@
 //! This machine: one executor for each kind of question and act. It decides nothing.
 
 use crate::unit::Systemd;
-use crate::{blank, command, file, link, partition, probe};
+use crate::{blank, command, esp, file, install, link, partition, probe};
 use anyhow::{Context, Result};
 use nix::unistd::syncfs;
 use profiles::act::Act;
@@ -49,6 +49,7 @@ impl Machine {
             Ask::Gpt(device) => Answer::Gpt(partition::read(device)?),
             Ask::Unit(name) => Answer::Unit(self.systemd.unit(name).await?),
             Ask::Probe(device) => Answer::Probe(probe::probe(device).await?),
+            Ask::Esp(device) => Answer::Esp(esp::read(device)?),
             Ask::Consent => Answer::Consent(self.consents.clone()),
             Ask::Outdated { unit, path } => Answer::Outdated(self.systemd.outdated(unit, &self.below(path)).await?),
         })
@@ -72,6 +73,11 @@ impl Machine {
                 link::wait(disk, slices).await
             }
             Act::Blank { device } => blank::blank(device),
+            Act::Install(order) => install::install(&self.root, order).await,
+            Act::Esp { device, make, files } => {
+                install::wait_for(device).await?;
+                esp::put(&self.root, device, make.as_ref(), files)
+            }
         }
     }
 

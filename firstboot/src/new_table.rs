@@ -26,6 +26,14 @@ const WIPED: u64 = 1 << 20;
 const ENTRIES: u32 = 128;
 const ENTRY: u32 = 128;
 
+/// What a BIOS runs that takes the disk for one to boot, as the MBR's signature makes it: int 0x18, "nothing to boot here",
+/// which goes on to the next disk. Without that it would run zeros, and hang.
+fn boot_code() -> [u8; 440] {
+    let mut code = [0; 440];
+    code[..2].copy_from_slice(&[0xcd, 0x18]);
+    code
+}
+
 impl<D: Read + Seek> Disk<D> {
     /// All writes of a new table, in order. Each has to be on the disk before the next.
     pub fn fresh(&self, guid: &str, slices: &[Slice]) -> Result<Vec<Write>> {
@@ -36,7 +44,9 @@ impl<D: Read + Seek> Disk<D> {
         let header = self.new_header(guid.parse().context("reading the table's GUID")?, slices, room)?;
         let usable = self.usable(&header);
         let array = self.padded(&header.array);
-        let mut mbr = ProtectiveMBR::with_lb_size(u32::try_from(end).unwrap_or(u32::MAX)).to_bytes().to_vec();
+        let mut mbr = ProtectiveMBR::with_lb_size(u32::try_from(end).unwrap_or(u32::MAX));
+        mbr.set_bootcode(boot_code());
+        let mut mbr = mbr.to_bytes().to_vec();
         mbr.resize(self.sector as usize, 0);
         let mut writes = vec![
             Write { lba: end, bytes: header.placed(end, 1, end - room, usable) },

@@ -1,7 +1,7 @@
 //! A pass from end to end: find the Spec, observe, plan, apply, report.
 
 use crate::apply::{Agreed, Outcome, Pass, Witness};
-use crate::find::find;
+use crate::find::{Found, find};
 use crate::machine::Machine;
 use crate::place::LOCK;
 use crate::{medium, record};
@@ -56,6 +56,17 @@ pub async fn pass(machine: &Machine, extent: Extent, agreed: Agreed, witness: &m
     if extent == Extent::Apply {
         found.adopt(root)?;
     }
+    pass_of(machine, found, extent, agreed, witness).await
+}
+
+/// A pass of what was found. Of a Spec that is not this machine's own nothing but `Look` and `Survey` makes sense.
+pub async fn pass_of(
+    machine: &Machine,
+    found: Found,
+    extent: Extent,
+    agreed: Agreed,
+    witness: &mut dyn Witness,
+) -> Result<Ended> {
     let mut parts = found.spec.parts();
     if extent == Extent::Survey {
         parts.push(Box::new(Survey));
@@ -71,7 +82,7 @@ pub async fn pass(machine: &Machine, extent: Extent, agreed: Agreed, witness: &m
     let empty = Report::new(&found.spec, &found.source, env!("CARGO_PKG_VERSION"));
     let report = report(empty.with_plan(&found.spec, outcome.plan.clone()), &outcome);
     if extent.writes() {
-        record::store(root, &report).context("storing the report")?;
+        record::store(machine.root(), &report).context("storing the report")?;
     }
     let Outcome { seen, agreed, .. } = outcome;
     Ok(Ended { report, facts: seen.facts, unanswered: seen.unanswered, units, agreed })

@@ -2,6 +2,8 @@
 
 /// The Spec that the image was built with.
 pub const SPEC: &str = "/usr/share/mimg/spec.json";
+/// The digest of all that the image was built from.
+pub const IMAGE: &str = "/usr/share/mimg/image";
 /// The Spec that a bare profile image took from a seed.
 pub const ADOPTED: &str = "/var/lib/mimg/spec.json";
 /// The last pass's Report, readable by all; written by every pass.

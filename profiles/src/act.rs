@@ -26,6 +26,67 @@ pub enum Act {
     Table { disk: String, guid: String, slices: Vec<Slice>, fresh: bool },
     /// The first and the last MiB of a device that nothing uses become zeros.
     Blank { device: String },
+    /// The running system copied to a new file system on a device.
+    Install(Install),
+    /// Files put on an EFI system partition that is not mounted, in this order. With `make` all of it is made anew first,
+    /// for these files alone, and nobody finds a file system there before it is whole.
+    Esp { device: String, make: Option<Fat>, files: Vec<EspFile> },
+}
+
+/// A copy of the running system's root file system, one file system only, on a device that nothing uses. Whatever was
+/// there is gone. It is read back from the disk; only when all is as it was written does it get its UUID.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Install {
+    pub device: String,
+    /// The new file system's label, its UUID until it is whole, and its UUID from then on.
+    pub label: String,
+    pub draft: String,
+    pub uuid: String,
+    /// What is not copied. `/a/b` is that file or folder; `/a/b*` all in `/a` whose names begin with b; `/a/**` all files
+    /// in /a and in its folders, which stay.
+    pub left_out: Vec<String>,
+    /// What is taken over from another system.
+    pub kept: Option<Kept>,
+    /// Files that are put there last.
+    pub files: Vec<File>,
+}
+
+/// Files and folders of the root file system on another device, which is only read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Kept {
+    pub device: String,
+    /// What is copied, where it is there: `/a/b`, or `/a/b*` for all in `/a` whose names begin with b.
+    pub paths: Vec<String>,
+    /// What of that is not.
+    pub left_out: Vec<String>,
+}
+
+/// A FAT file system to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Fat {
+    pub label: String,
+    pub serial: u32,
+}
+
+/// A file to be put on an EFI system partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct EspFile {
+    /// Its path, without a `/` in front.
+    pub path: String,
+    pub from: Source,
+}
+
+/// Where a file's content comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    Text(String),
+    /// A file of the running system.
+    File(String),
 }
 
 /// What may be done to a unit.
@@ -65,6 +126,21 @@ impl fmt::Display for Act {
                 write!(out, "{verb} partition table of {disk}: {}", names.join(", "))
             }
             Act::Blank { device } => write!(out, "write zeros to the first and the last MiB of {device}"),
+            Act::Install(Install { device, label, kept: None, .. }) => {
+                write!(out, "copy this system to a new file system {label} on {device}")
+            }
+            Act::Install(Install { device, label, kept: Some(kept), .. }) => {
+                write!(
+                    out,
+                    "copy this system to a new file system {label} on {device}, with the identity in {}",
+                    kept.device
+                )
+            }
+            Act::Esp { device, make, files } => {
+                let verb = if make.is_some() { "make the ESP" } else { "put on the ESP" };
+                let names: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+                write!(out, "{verb} {device}: {}", names.join(", "))
+            }
         }
     }
 }

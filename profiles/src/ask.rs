@@ -5,7 +5,8 @@
 
 use crate::file::File;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A question. Ordered, so that transcripts are stable.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -23,6 +24,8 @@ pub enum Ask {
     Outdated { unit: String, path: String },
     /// What is on a device such as `/dev/vda` or `/dev/disk/by-partuuid/…`: `Answer::Probe`.
     Probe(String),
+    /// The files of an EFI system partition that is not mounted: `Answer::Esp`.
+    Esp(String),
     /// What a person allowed for this run alone: `Answer::Consent`.
     Consent,
 }
@@ -44,6 +47,8 @@ pub enum Answer {
     Outdated(bool),
     /// `None` where there is no such device, or no medium in it.
     Probe(Option<Probe>),
+    /// By their paths, without a `/` in front. `None` where there is no such device.
+    Esp(Option<BTreeMap<String, Leaf>>),
     Consent(BTreeSet<Consent>),
 }
 
@@ -103,6 +108,26 @@ pub struct Signature {
     pub kind: String,
     pub uuid: Option<String>,
     pub label: Option<String>,
+}
+
+/// A file of an EFI system partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Leaf {
+    /// Of its content, in hex.
+    pub sha256: String,
+    /// Its content, where it is a text of at most 64 KiB.
+    pub text: Option<String>,
+}
+
+impl Leaf {
+    pub const LONGEST: usize = 64 << 10;
+
+    pub fn new(content: &[u8]) -> Self {
+        let sha256 = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = Some(content).filter(|content| content.len() <= Self::LONGEST);
+        Leaf { sha256, text: text.and_then(|content| String::from_utf8(content.to_vec()).ok()) }
+    }
 }
 
 /// One thing that a person allowed, by a command and for its run alone.

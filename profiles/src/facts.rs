@@ -1,6 +1,6 @@
 //! Facts: what a machine answered, question by question, as said.
 
-use crate::ask::{Answer, Ask, Consent, Probe, Ran, Table, Unit};
+use crate::ask::{Answer, Ask, Consent, Leaf, Probe, Ran, Table, Unit};
 use crate::file::File;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -93,6 +93,14 @@ impl Facts {
     pub fn probe(&self, device: &str) -> Option<&Probe> {
         match self.0.get(&Ask::Probe(device.to_owned())) {
             Some(Answer::Probe(Some(probe))) => Some(probe),
+            _ => None,
+        }
+    }
+
+    /// The files of an EFI system partition that is there.
+    pub fn esp(&self, device: &str) -> Option<&BTreeMap<String, Leaf>> {
+        match self.0.get(&Ask::Esp(device.to_owned())) {
+            Some(Answer::Esp(Some(files))) => Some(files),
             _ => None,
         }
     }

@@ -71,6 +71,8 @@ pub struct Drive {
     pub size: u64,
     /// The machine's root file system is on it, whatever lies between.
     pub holds_root: bool,
+    /// The partition of it that is mounted at /.
+    pub root: Option<String>,
     /// What uses it or a partition of it: mount points, and devices that are made of it.
     pub users: Vec<String>,
     /// Device nodes of its partitions that the kernel has.
@@ -159,6 +161,10 @@ fn ports(facts: &Facts) -> BTreeMap<String, Vec<String>> {
 }
 
 impl Node {
+    fn is_root(&self) -> bool {
+        self.mountpoints.iter().flatten().any(|place| place == "/")
+    }
+
     /// Compressed memory, network and loop devices are no disks, nor are readers without a medium.
     fn is_disk(&self) -> bool {
         let pretends = ["zram", "nbd", "ram", "fd"].iter().any(|prefix| self.kname.starts_with(prefix));
@@ -182,6 +188,7 @@ impl Node {
             sector: self.sector.unwrap_or(512),
             size: self.size.unwrap_or(0),
             holds_root: mounts.contains("/"),
+            root: self.children.iter().find(|node| node.kind == "part" && node.is_root()).map(|node| node.path.clone()),
             users: mounts.into_iter().chain(holders).collect(),
             partitions: self.children.iter().filter(|node| node.kind == "part").map(|node| node.path.clone()).collect(),
             content: self.content(),

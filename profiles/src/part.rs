@@ -36,9 +36,18 @@ pub trait Part {
     /// The line's head in plans and reports, such as "user ana". Unique within a Spec.
     fn name(&self) -> String;
 
-    /// What has to be done before this Part can be: names of other Parts. By default those that offer what it uses.
+    /// What has to be done before this Part can be: names of other Parts. By default, where it uses something, those that
+    /// offer it; and the system is where it stays: files of its own would be lost with a medium.
     fn after(&self) -> Vec<String> {
-        self.uses().iter().map(|wish| wish.device.part()).collect()
+        let below: Vec<String> = self.uses().iter().map(|wish| wish.device.part()).collect();
+        let system = (!below.is_empty()).then(|| "system".to_owned());
+        below.into_iter().chain(system).collect()
+    }
+
+    /// A few words that tell it from others of its kind, for pictures: its size, its type, where it is mounted. What has
+    /// none is not drawn.
+    fn about(&self) -> String {
+        String::new()
     }
 
     /// Devices that this Part stands on: no other may.
@@ -96,6 +105,8 @@ pub(crate) fn all(spec: &Spec) -> Vec<Box<dyn Part + '_>> {
     let settings = &spec.settings;
     let mut parts: Vec<Box<dyn Part>> = vec![Box::new(node::Node), Box::new(members::Members)];
     parts.extend(settings.disk.iter().map(|disk| Box::new(disk) as Box<dyn Part>));
+    let installed = settings.system.iter().filter(|system| system.has_slots());
+    parts.extend(installed.map(|system| Box::new(system) as Box<dyn Part>));
     parts.extend(settings.md.iter().map(|md| Box::new(md) as Box<dyn Part>));
     parts.extend(settings.luks.iter().map(|luks| Box::new(luks) as Box<dyn Part>));
     parts.extend(settings.vg.iter().map(|vg| Box::new(vg) as Box<dyn Part>));
@@ -142,6 +153,9 @@ impl<T: Part> Part for &T {
     }
     fn after(&self) -> Vec<String> {
         (**self).after()
+    }
+    fn about(&self) -> String {
+        (**self).about()
     }
     fn uses(&self) -> Vec<Use> {
         (**self).uses()

@@ -1,10 +1,10 @@
 //! A file system in an image, read in process: ext4 and FAT. Nothing is mounted, and whoever can read the image can do
 //! this.
 
-use crate::image::window::Window;
 use crate::publish::superblock::Superblock;
 use anyhow::{Context, Result, ensure};
 use ext4_view::{Ext4, Ext4Error, Ext4Read, FileType};
+use firstboot::window::Window;
 use hadris_fat::{FatDir, FatVolume};
 use serde::Serialize;
 use std::collections::BTreeMap;

@@ -8,6 +8,8 @@ use crate::image::initramfs;
 use crate::image::table::{ESP, Table};
 use anyhow::{Context, Result, ensure};
 use fs_err as fs;
+use profiles::fstab::fstab;
+use profiles::grub::FOLDER;
 use std::path::Path;
 
 /// Runs a command inside of the tree, and gives what it wrote to stdout. A failure names the command and what it said.
@@ -64,7 +66,7 @@ impl Boot {
         let initramfs::Made { kernel, file } = initramfs()?;
         put_initramfs(tree, run, &kernel, &file)?;
         let bios = bios(tree, run, layout)?;
-        let esp = esp::files(tree, grub::configuration(&layout.identity, &layout.parameters)?)?;
+        let esp = esp::files(tree, grub::configuration(layout)?)?;
         Ok(Boot { kernel, bios, esp })
     }
 }
@@ -79,26 +81,10 @@ fn check_needs(tree: &Path) -> Result<()> {
 fn put_fstab(tree: &Path, layout: &Layout) -> Result<()> {
     let path = tree.join("etc/fstab");
     let before = if path.exists() { fs::read_to_string(&path)? } else { String::new() };
-    fs::write(&path, fstab(&before, layout))?;
+    let part = |name: &str| layout.identity.uuid(&format!("partition/{name}"));
+    fs::write(&path, fstab(&before, part("root"), part("esp")))?;
     fs::create_dir_all(tree.join("boot/efi"))?;
     Ok(())
-}
-
-/// Ours are the lines of `/` and `/boot/efi`; all others stay as they are.
-fn fstab(before: &str, layout: &Layout) -> String {
-    let part = |name: &str| layout.identity.uuid(&format!("partition/{name}"));
-    let others =
-        |line: &&str| !matches!(line.split_whitespace().nth(1), Some("/" | "/boot/efi")) || line.starts_with('#');
-    let mut lines = vec![
-        format!("PARTUUID={} / ext4 errors=remount-ro 0 1", part("root")),
-        // Mounted when it is looked at: a machine comes up without its ESP, and a power cut finds it clean.
-        format!(
-            "PARTUUID={} /boot/efi vfat umask=0077,nofail,x-systemd.automount,x-systemd.idle-timeout=1min 0 2",
-            part("esp")
-        ),
-    ];
-    lines.extend(before.lines().filter(others).map(str::to_owned));
-    lines.join("\n") + "\n"
 }
 
 fn put_initramfs(tree: &Path, run: Run, kernel: &str, file: &Path) -> Result<()> {
@@ -119,7 +105,7 @@ fn put_initramfs(tree: &Path, run: Run, kernel: &str, file: &Path) -> Result<()>
 fn bios(tree: &Path, run: Run, layout: &Layout) -> Result<Bios> {
     let boot = fs::read(tree.join("usr/lib/grub/i386-pc/boot.img"))?;
     // An empty disk in the prefix is the one that core.img was loaded from.
-    let prefix = format!("(,gpt{ESP})/{}", grub::FOLDER);
+    let prefix = format!("(,gpt{ESP})/{FOLDER}");
     // A file and not stdout: grub-mkimage fails where it cannot sync what it writes to.
     let made = tree.join(&CORE[1..]);
     let mut command = vec!["grub-mkimage", "-O", "i386-pc", "-o", CORE, "-p", &prefix];
@@ -149,19 +135,6 @@ mod tests {
             fs::write(tree.path().join(file), "").expect("a file");
         }
         tree
-    }
-
-    #[test]
-    fn fstab_keeps_the_lines_of_others_and_has_ours_once() {
-        let before = "# a remark on / itself\n/dev/sdz1 / xfs defaults 0 1\n/dev/data /data xfs nofail 0 0\n";
-        let once = fstab(before, &layout());
-        let root = format!("PARTUUID={} / ext4 ", layout().identity.uuid("partition/root"));
-        assert!(once.starts_with(&root) && once.contains(" /boot/efi vfat "), "{once}");
-        assert!(
-            once.ends_with("# a remark on / itself\n/dev/data /data xfs nofail 0 0\n") && !once.contains("sdz1"),
-            "{once}"
-        );
-        assert_eq!(fstab(&once, &layout()), once);
     }
 
     #[test]

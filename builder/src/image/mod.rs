@@ -8,14 +8,12 @@ pub mod draft;
 pub mod edit;
 pub mod esp;
 pub mod ext4;
-pub mod fat;
 pub mod grub;
 pub mod identity;
 pub mod initramfs;
 pub mod manifest;
 pub mod stream;
 pub mod table;
-pub mod window;
 
 use crate::image::base::Base;
 use crate::image::boot::Boot;
@@ -23,9 +21,9 @@ use crate::image::draft::Draft;
 use crate::image::edit::Edit;
 use crate::image::identity::Identity;
 use crate::image::table::{ESP, MIB, ROOT, Table};
-use crate::image::window::Window;
 use crate::progress::Progress;
 use anyhow::{Context, Result, bail, ensure};
+use firstboot::window::Window;
 use nix::sys::statvfs::fstatvfs;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -43,12 +41,14 @@ pub struct Layout {
     pub esp_size: u64,
     /// Kernel parameters next to those that every image has, one in each string.
     pub parameters: Vec<String>,
+    /// It installs itself on another disk, and hands over to what is installed there.
+    pub installs: bool,
 }
 
 impl Layout {
     /// The usual layout, with no parameters of a profile.
     pub fn new(identity: Identity) -> Layout {
-        Layout { identity, esp_size: esp::SIZE, parameters: Vec::new() }
+        Layout { identity, esp_size: esp::SIZE, parameters: Vec::new(), installs: false }
     }
 }
 

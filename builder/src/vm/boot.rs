@@ -23,11 +23,11 @@ pub struct Boot {
     pub seconds: f64,
 }
 
-/// The disk that the image finds itself on: larger than the image, as every real one is.
-const DISK: u64 = 16 << 30;
+/// The disk that the image finds itself on: larger than the image, as every real one is, and than what a profile asks of one.
+const DISK: u64 = 64 << 30;
 
 impl Boot {
-    /// Boots `image`, which is not changed, on a disk of 16 GiB, until the boot is over and firstboot has reported. The
+    /// Boots `image`, which is not changed, on a disk of 64 GiB, until the boot is over and firstboot has reported. The
     /// error shows the console's last lines.
     pub fn of(image: &Path, firmware: Firmware, progress: &Progress) -> Result<Boot> {
         let stage = progress.stage("booting");

@@ -5,6 +5,7 @@ mod bench;
 mod decoys;
 mod disks;
 mod golden;
+mod install;
 mod loops;
 mod parts;
 mod power_cut;

@@ -26,6 +26,7 @@ fn answer(ask: &Ask) -> Answer {
         }
         Ask::Run(_) => ran(String::new()),
         Ask::Gpt(_) => Answer::Gpt(None),
+        Ask::Esp(_) => Answer::Esp(None),
         Ask::Probe(_) => Answer::Probe(Some(Probe { signatures: Vec::new(), blank: true })),
         Ask::Consent => Answer::Consent(Default::default()),
         Ask::File(_) => Answer::File(None),

@@ -32,7 +32,8 @@ pub struct Disk {
     /// What they are called in device names such as `disk:system/data`.
     #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9_-]{0,31}$"))]
     pub name: String,
-    /// Which disks are meant: all rules that are given must hold.
+    /// Which disks are meant: all rules that are given must hold. A file that adds to a profile's disk may leave it out.
+    #[serde(default)]
     pub select: Selector,
     /// How many disks the rules must match. With more or fewer nothing is touched. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -214,12 +214,20 @@ impl Part for Volume<'_> {
         format!("filesystem {}", self.own.name)
     }
 
+    fn about(&self) -> String {
+        let mount = self.own.mount.as_ref().map(|path| format!(" on {path}"));
+        format!("{}{}", self.own.format.name(), mount.unwrap_or_default())
+    }
+
     /// Its device; and what is mounted above its own place: mounted later, that would hide it.
     fn after(&self) -> Vec<String> {
         let mount = |volume: &'_ Filesystem| volume.mount.clone().unwrap_or_default();
         let own = mount(self.own);
         let above = self.all.iter().filter(|other| other.mount.is_some() && is_below(&own, &mount(other)));
-        [self.own.device.part()].into_iter().chain(above.map(|other| format!("filesystem {}", other.name))).collect()
+        ["system".to_owned(), self.own.device.part()]
+            .into_iter()
+            .chain(above.map(|other| format!("filesystem {}", other.name)))
+            .collect()
     }
 
     fn uses(&self) -> Vec<Use> {

@@ -29,6 +29,10 @@ impl Part for Hostname<'_> {
         "hostname".to_owned()
     }
 
+    fn after(&self) -> Vec<String> {
+        vec!["system".to_owned()]
+    }
+
     fn asks(&self, _: &Spec, _: &Facts) -> Vec<Ask> {
         let mut asks: Vec<Ask> = self.wanted().map(|file| Ask::File(file.path)).into();
         asks.push(Ask::File(KERNEL.to_owned()));

@@ -63,6 +63,10 @@ impl Part for Journald {
         "journald".to_owned()
     }
 
+    fn after(&self) -> Vec<String> {
+        vec!["system".to_owned()]
+    }
+
     fn files(&self) -> Vec<File> {
         vec![self.wanted()]
     }

@@ -206,6 +206,10 @@ impl Part for Luks {
         format!("luks {}", self.name)
     }
 
+    fn about(&self) -> String {
+        if self.tpm2 == Some(true) { "LUKS2, opened by the TPM" } else { "LUKS2" }.to_owned()
+    }
+
     fn uses(&self) -> Vec<Use> {
         vec![Use::new(&self.device, &["luks", &self.name, "device"])]
     }

@@ -184,6 +184,10 @@ impl Part for Lv {
         format!("lv {}", self.full())
     }
 
+    fn about(&self) -> String {
+        self.size.to_string()
+    }
+
     fn after(&self) -> Vec<String> {
         vec![format!("vg {}", self.vg)]
     }

@@ -149,6 +149,10 @@ impl Part for Md {
         format!("md {}", self.name)
     }
 
+    fn about(&self) -> String {
+        format!("RAID {}", self.level.digits())
+    }
+
     fn uses(&self) -> Vec<Use> {
         let key =
             |(index, device): (usize, &Device)| Use::new(device, &["md", &self.name, "devices", &index.to_string()]);

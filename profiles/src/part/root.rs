@@ -8,10 +8,12 @@
 //! It only ever grows. What stands behind it on the disk is never touched.
 
 use super::Part;
-use super::system::{Extent, System};
+use super::disk;
+use super::system::{Extent, System, Where};
 use crate::act::{Act, Step};
 use crate::ask::{Ask, Slice, Table};
 use crate::facts::Facts;
+use crate::inventory;
 use crate::plan::Verdict;
 use crate::problem::Finding;
 use crate::size::Size;
@@ -24,6 +26,15 @@ const ALIGN: u64 = 1 << 20;
 
 pub(super) struct Root<'a>(pub &'a System);
 
+/// What the root file system takes of its disk.
+#[derive(Clone, Copy)]
+enum Room {
+    Size(Size),
+    Rest,
+    /// Its partition, which is as large as it is to be.
+    Partition,
+}
+
 /// Where the root file system is.
 struct Place {
     partition: String,
@@ -32,20 +43,41 @@ struct Place {
 }
 
 impl Root<'_> {
+    /// What the root file system takes of its disk; a verdict where nothing is to be done, or not yet.
+    fn room(&self, spec: &Spec, facts: &Facts) -> Result<Room, Verdict> {
+        if !self.0.has_slots() {
+            return Ok(match self.0.root.unwrap_or(Extent::Slot) {
+                Extent::Rest => Room::Rest,
+                Extent::Slot => Room::Size(self.0.slot_size()),
+            });
+        }
+        let silent = || Verdict::Wait("it is not known where / is; see `firstboot facts`".to_owned());
+        let layout = self.0.layout(spec).ok_or_else(silent)?;
+        match self.0.place(spec, &layout, facts).ok().flatten().ok_or_else(silent)? {
+            Where::Slot(_) => Ok(Room::Partition),
+            Where::InPlace => match layout.slots[0].1.size {
+                disk::Extent::Size(size) => Ok(Room::Size(size.max(self.0.slot_size()))),
+                disk::Extent::Rest => Ok(Room::Size(self.0.slot_size())),
+            },
+            Where::Medium(_) => Err(Verdict::Wait("/ is on the medium: nothing of it is to grow".to_owned())),
+        }
+    }
+
     /// The last LBA that the root partition should have on a disk with this table: aligned, never before its present end.
-    fn wanted_last(&self, table: &Table, root: &Slice) -> u64 {
+    fn wanted_last(room: Room, table: &Table, root: &Slice) -> u64 {
         // 33 sectors of 512 bytes (5 of 4096) at the end are the backup table's; one more alignment keeps clear of them.
         let usable = (table.sectors * table.sector).saturating_sub(ALIGN) / ALIGN * ALIGN / table.sector;
         let next = table.partitions.iter().map(|slice| slice.first).filter(|first| *first > root.last).min();
         let limit = usable.min(next.unwrap_or(u64::MAX));
-        let wanted = match self.0.root.unwrap_or(Extent::Slot) {
-            Extent::Rest => limit,
-            Extent::Slot => limit.min(root.first + self.0.slot_size().0 / table.sector),
+        let wanted = match room {
+            Room::Rest => limit,
+            Room::Size(size) => limit.min(root.first + size.0 / table.sector),
+            Room::Partition => root.last + 1,
         };
         (wanted - 1).max(root.last)
     }
 
-    fn plan_table(&self, place: &Place, table: &Table, facts: &Facts) -> Verdict {
+    fn plan_table(room: Room, place: &Place, table: &Table, facts: &Facts) -> Verdict {
         let Some(root) = table.partitions.iter().find(|slice| slice.number == place.number) else {
             return Verdict::refuse(
                 format!("no partition {} in the table of {}", place.number, place.disk),
@@ -53,7 +85,7 @@ impl Root<'_> {
                 format!("compare `sfdisk --dump {}` with `lsblk`", place.disk),
             );
         };
-        let last = self.wanted_last(table, root);
+        let last = Self::wanted_last(room, table, root);
         let bytes = (root.last + 1 - root.first) * table.sector;
         // They differ where the table was written and the kernel was not told any more.
         let known = place.bytes(facts).is_none_or(|kernel| kernel == bytes);
@@ -133,6 +165,10 @@ impl Part for Root<'_> {
         "root".to_owned()
     }
 
+    fn after(&self) -> Vec<String> {
+        vec!["system".to_owned()]
+    }
+
     fn packages(&self) -> Vec<&'static str> {
         vec!["e2fsprogs", "util-linux"]
     }
@@ -160,10 +196,17 @@ impl Part for Root<'_> {
         if let Ok(Some(place)) = Place::find(facts) {
             asks.push(Ask::Gpt(place.disk));
         }
+        if self.0.has_slots() {
+            asks.extend(inventory::asks(facts));
+        }
         asks
     }
 
-    fn plan(&self, _: &Spec, facts: &Facts) -> Verdict {
+    fn plan(&self, spec: &Spec, facts: &Facts) -> Verdict {
+        let room = match self.room(spec, facts) {
+            Ok(room) => room,
+            Err(verdict) => return verdict,
+        };
         let place = match Place::find(facts) {
             Ok(Some(place)) => place,
             Ok(None) => {
@@ -180,15 +223,15 @@ impl Part for Root<'_> {
                 format!("look at it with `sfdisk --dump {}`", place.disk),
             );
         };
-        match self.plan_table(&place, table, facts) {
-            Verdict::Done => self.plan_filesystem(&place, facts),
+        match Self::plan_table(room, &place, table, facts) {
+            Verdict::Done => Self::plan_filesystem(&place, facts),
             other => other,
         }
     }
 }
 
 impl Root<'_> {
-    fn plan_filesystem(&self, place: &Place, facts: &Facts) -> Verdict {
+    fn plan_filesystem(place: &Place, facts: &Facts) -> Verdict {
         let said = facts.said(&["dumpe2fs", "-h", &place.partition]).and_then(filesystem_size);
         let (Some(partition), Some(filesystem)) = (place.bytes(facts), said) else {
             return Verdict::Wait(format!("the size of {} is not known; see `firstboot facts`", place.partition));

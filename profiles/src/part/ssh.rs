@@ -82,7 +82,7 @@ impl Part for Ssh {
     }
 
     fn after(&self) -> Vec<String> {
-        vec!["hostname".to_owned()]
+        vec!["system".to_owned(), "hostname".to_owned()]
     }
 
     fn packages(&self) -> Vec<&'static str> {

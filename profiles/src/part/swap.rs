@@ -85,7 +85,7 @@ impl Part for Swap {
     }
 
     fn after(&self) -> Vec<String> {
-        vec!["root".to_owned()]
+        vec!["system".to_owned(), "root".to_owned()]
     }
 
     fn packages(&self) -> Vec<&'static str> {

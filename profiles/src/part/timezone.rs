@@ -17,6 +17,10 @@ impl Part for Timezone<'_> {
         "timezone".to_owned()
     }
 
+    fn after(&self) -> Vec<String> {
+        vec!["system".to_owned()]
+    }
+
     fn packages(&self) -> Vec<&'static str> {
         vec!["tzdata", "dbus"]
     }

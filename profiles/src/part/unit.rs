@@ -52,6 +52,10 @@ impl Part for Unit {
         format!("unit {}", self.name)
     }
 
+    fn after(&self) -> Vec<String> {
+        vec!["system".to_owned()]
+    }
+
     fn files(&self) -> Vec<File> {
         self.file().into_iter().collect()
     }

@@ -137,6 +137,10 @@ impl Part for User {
         format!("user {}", self.name)
     }
 
+    fn after(&self) -> Vec<String> {
+        vec!["system".to_owned()]
+    }
+
     fn packages(&self) -> Vec<&'static str> {
         if self.sudo { vec!["passwd", "sudo"] } else { vec!["passwd"] }
     }

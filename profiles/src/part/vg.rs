@@ -245,6 +245,10 @@ impl Part for Vg {
         format!("vg {}", self.name)
     }
 
+    fn about(&self) -> String {
+        "LVM".to_owned()
+    }
+
     fn uses(&self) -> Vec<Use> {
         let key =
             |(index, device): (usize, &Device)| Use::new(device, &["vg", &self.name, "devices", &index.to_string()]);

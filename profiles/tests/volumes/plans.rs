@@ -180,6 +180,24 @@ fn a_volume_written_larger_grows_with_its_file_system() {
     assert_eq!(sizes, [30 << 30, 12 << 30]);
 }
 
+/// firstboot goes by the first plan for what comes before a Part: the mapping must not be called done while its volume grows.
+#[test]
+fn an_encrypted_volume_written_larger_grows_with_its_mapping_before_its_file_system() {
+    let encrypted = "[[lv]]\nname = \"crypt\"\nvg = \"main\"\nsize = \"1G\"\n[[luks]]\nname = \"crypt\"\n\
+        device = \"lv:main/crypt\"\nkey = \"/etc/mimg/keys/crypt\"\n[[filesystem]]\nname = \"secret\"\n\
+        device = \"luks:crypt\"\ntype = \"ext4\"\nmount = \"/srv/secret\"\n";
+    let settings = format!("{NUC}{encrypted}");
+    let mut machine = nuc();
+    machine.keys.insert("/etc/mimg/keys/crypt".to_owned(), "secret");
+    let machine = finish(&spec(&settings), machine);
+    assert!(is_done(&spec(&settings), &machine));
+    let larger = spec(&settings.replace("\"1G\"", "\"2G\""));
+    for part in ["lv main/crypt", "luks crypt", "filesystem secret"] {
+        assert!(line(&larger, &machine, part).starts_with("to do"), "{}", line(&larger, &machine, part));
+    }
+    assert!(is_done(&larger, &finish(&larger, machine)));
+}
+
 #[test]
 fn volumes_that_are_written_smaller_or_do_not_fit_are_refused_in_bytes() {
     let machine = finish(&spec(NUC), nuc());

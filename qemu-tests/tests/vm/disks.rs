@@ -1,23 +1,22 @@
 //! A machine with disks of all kinds: partitioned once, known again wherever they are plugged in, and those that nobody
 //! named left as they were.
 
-use crate::machine::{Bench, said, wait_for_ready, wait_for_report};
+use crate::machine::{Bench, said, wait_for_ready};
 use anyhow::{Context, Result, ensure};
 use builder::vm::{Disk, Firmware, Interface, Running};
-use fs_err as fs;
 use qemu_tests::case::case;
 use std::path::Path;
 use std::process::Command;
 
 const MIB: u64 = 1 << 20;
-/// The disk that the machine boots from gets a partition behind its root; an NVMe disk of 4096-byte sectors and a pair of
-/// SATA disks get tables of their own.
+/// The disk that the machine boots from gets a second slot and a partition behind its root; an NVMe disk of 4096-byte
+/// sectors and a pair of SATA disks get tables of their own.
 const ECCLES: &str = r#"
 profiles = ["nuc"]
 
 [[disk]]
 name = "system"
-select = { bus = ["virtio"], size-min = "10G" }
+select = { bus = ["virtio"], size-min = "20G" }
 [[disk.partition]]
 name = "data"
 type = "lvm"
@@ -82,7 +81,7 @@ fn digest(path: &Path) -> Result<String> {
 }
 
 #[test]
-fn disks_are_partitioned_once_known_again_anywhere_and_replaced_by_a_persons_word() {
+fn disks_are_partitioned_once_and_known_again_anywhere() {
     case(1, || -> Result<()> {
         let bench = Bench::new("nuc")?;
         let [theirs, fast, one, two] = disks(&bench)?;
@@ -91,7 +90,7 @@ fn disks_are_partitioned_once_known_again_anywhere_and_replaced_by_a_persons_wor
         let mut vm = bench.start(Firmware::Bios, plugged)?;
         wait_for_ready(&mut vm)?;
         let first = links(&mut vm)?;
-        ensure!(first.len() == 3 + 1 + 1 + 2 * 2, "{first:?}");
+        ensure!(first.len() == 3 + 2 + 1 + 2 * 2, "{first:?}");
         let plan = said(&mut vm, "firstboot plan")?;
         ensure!(
             ["system/0", "fast/0", "pair/0", "pair/1"].iter().all(|slot| plan.contains(&format!(": {slot}; has "))),
@@ -102,22 +101,12 @@ fn disks_are_partitioned_once_known_again_anywhere_and_replaced_by_a_persons_wor
         ensure!(digest(&bench.path("theirs"))? == before, "a disk that nobody named was changed");
 
         // Other ports, other names, another firmware.
-        let mut vm = bench.start(Firmware::Uefi, vec![two, one.clone(), theirs, fast.clone()])?;
+        let mut vm = bench.start(Firmware::Uefi, vec![two, one, theirs, fast])?;
         let report = wait_for_ready(&mut vm)?;
         ensure!(report.done.is_empty(), "a second boot did {:?}", report.done);
         ensure!(links(&mut vm)? == first);
         vm.power_off()?;
         ensure!(digest(&bench.path("theirs"))? == before, "a disk that nobody named was changed");
-
-        // One of the pair is gone for good.
-        fs::remove_file(bench.path("two"))?;
-        let new = Disk::blank(bench.path("new"), 300 * MIB)?.interface(Interface::Sata).serial("NEW");
-        let mut vm = bench.start(Firmware::Bios, vec![fast, new, one])?;
-        let report = wait_for_report(&mut vm, "a refusal of the new disk", |report| report.plan.refused())?;
-        ensure!(report.done.is_empty() && report.to_string().contains("`firstboot replace pair/1`"), "{report}");
-        said(&mut vm, "firstboot replace pair/1")?;
-        ensure!(links(&mut vm)? == first, "the new disk is not what the old one was");
-        said(&mut vm, "firstboot apply")?;
-        vm.power_off()
+        Ok(())
     });
 }

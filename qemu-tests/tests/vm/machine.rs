@@ -12,8 +12,8 @@ use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Larger than every image, so that the root file system has a slot to grow to.
-pub const DISK: u64 = 16 << 30;
+/// Larger than every image, so that the root file system has a slot to grow to, and a second one comes behind it.
+pub const DISK: u64 = 32 << 30;
 
 /// A test's folder with the disk of one machine, and a fleet for its seeds.
 pub struct Bench {

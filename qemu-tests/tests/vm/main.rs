@@ -3,6 +3,7 @@
 mod boots;
 mod disks;
 mod harness;
+mod install;
 mod machine;
 mod power_cut;
 mod refused;

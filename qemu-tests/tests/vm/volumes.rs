@@ -152,9 +152,10 @@ fn somebody_elses(bench: &Bench) -> Result<Disk> {
     Ok(disk)
 }
 
-/// On the disk that nobody named: a group called main with a volume, and one of two members of an array.
+/// On the disk that nobody named: a group called main with a volume, and one of two members of an array. LVM makes no group
+/// whose folder in /dev is there already, as that of our group is: so it is shown another folder.
 const OTHER: &str = "set -e; disk=/dev/disk/by-id/virtio-OTHER; wipefs --all --quiet $disk-part1; \
-    vgcreate --quiet --devices $disk-part1 main $disk-part1; \
+    vgcreate --quiet --devices $disk-part1 --config 'devices/dir=\"/run\"' main $disk-part1; \
     lvcreate --quiet --devices $disk-part1 --activate n --zero n --size 64M --name data main; \
     mdadm --create /dev/md/other --run --level=1 --raid-devices=2 --metadata=1.2 $disk-part2 missing; \
     mdadm --stop /dev/md/other";

@@ -33,7 +33,7 @@ pub(super) struct Changes {
 
 impl Kind {
     /// The GUID of the type.
-    pub(super) fn guid(self) -> &'static str {
+    pub(crate) fn guid(self) -> &'static str {
         match self {
             Kind::Bios => "21686148-6449-6e6f-744e-656564454649",
             Kind::Esp => "c12a7328-f81f-11d2-ba4b-00a0c93ec93b",

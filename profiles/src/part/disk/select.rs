@@ -55,7 +55,7 @@ impl Selector {
 }
 
 impl Disk {
-    pub(super) fn selects(&self, drive: &Drive) -> bool {
+    pub(crate) fn selects(&self, drive: &Drive) -> bool {
         !self.select.is_empty() && self.select.mismatch(drive).is_none()
     }
 

@@ -90,10 +90,11 @@ impl Luks {
         Some(header.tokens.values().any(|token| token.kind == "systemd-tpm2"))
     }
 
-    /// What it is on has grown since it was opened.
+    /// What it is on has grown since it was opened, or will: nothing above it grows before this is done.
     pub(super) fn resize(&self, spec: &Spec, facts: &Facts) -> Vec<Step> {
         let sizes = (size_of(&self.below(spec), facts), size_of(&self.path(), facts));
         let (Some(below), Some(open)) = sizes else { return Vec::new() };
+        let below = below.max(spec.least(&self.device).map_or(0, |size| size.0));
         if below < open + HEADER + (1 << 20) {
             return Vec::new();
         }

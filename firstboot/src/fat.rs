@@ -3,12 +3,12 @@
 //! No mount, no tool of the host. The same input gives the same bytes: every time stamp and the serial number come
 //! from the caller (`docs/decisions/fat-in-process.md`).
 
-use crate::image::window::Window;
-use anyhow::{Context, Result, bail, ensure};
+use crate::window::Window;
+use anyhow::{Context, Result, anyhow, ensure};
 use fs_err as fs;
-use hadris_fat::format::{FatFormatOptions, FatTypeSelection, FatVolumeFormatter, FormatParams, OemName};
+use hadris_fat::format::{FatFormatOptions, FatTypeSelection, FatVolumeFormatter, FormatParams, OemName, SectorSize};
 use hadris_fat::time::{FatDateTime, StaticTimeProvider};
-use hadris_fat::{FatDir, FatVolume, FatVolumeWriteExt};
+use hadris_fat::{FatDir, FatVolume, FatVolumeWriteExt, FileEntry};
 use jiff::{Timestamp, tz::TimeZone};
 use sha2::{Digest, Sha256};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -23,8 +23,10 @@ pub struct Volume<'a> {
     pub label: &'a str,
     /// The volume's serial number, shown as XXXX-XXXX.
     pub serial: u32,
-    /// Sectors of 512 bytes in a cluster; without it the size decides, and so does the kind (FAT12, 16 or 32). With it
-    /// the volume is FAT32, and refused if it has so few clusters that firmware would take it for a FAT16.
+    /// Bytes of a sector: the disk's own.
+    pub sector: u64,
+    /// Sectors in a cluster; without it the size decides, and so does the kind (FAT12, 16 or 32). With it the volume is
+    /// FAT32, and refused if it has so few clusters that firmware would take it for a FAT16.
     pub fat32_cluster: Option<u8>,
     pub files: &'a [Entry<'a>],
     /// The time of all files and folders, in seconds since 1970.
@@ -57,8 +59,10 @@ impl Volume<'_> {
         options.oem_name = OemName::new("MSWIN4.1");
         let (kind, cluster) = match self.fat32_cluster {
             Some(sectors) => (FatTypeSelection::Fat32, sectors),
-            None => kind(size),
+            None => kind(size / self.sector),
         };
+        let sector = SectorSize::try_from(self.sector as usize);
+        options.sector_size = sector.map_err(|()| anyhow!("a FAT volume has no sectors of {} bytes", self.sector))?;
         options.fat_type = kind;
         options.sectors_per_cluster = Some(cluster);
         Ok(options)
@@ -93,10 +97,17 @@ impl Volume<'_> {
     }
 }
 
+/// Sectors in a cluster of a FAT32 of `size` bytes: the largest, at most 4 KiB, that leaves as many clusters as firmware
+/// wants of one. None where it is too small for that.
+pub fn fat32_cluster(size: u64, sector: u64) -> Option<u8> {
+    let enough = |sectors: &u8| size / (u64::from(*sectors) * sector) > 66_500;
+    [8, 4, 2, 1].into_iter().filter(|sectors| u64::from(*sectors) * sector <= 4096).find(enough)
+}
+
 /// A small volume's kind and the sectors of its clusters, both clear of the bounds where drivers disagree: a FAT12 has
 /// at most 4084 clusters, a FAT16 65,524. The crate's own choice fails for some sizes.
-fn kind(size: u64) -> (FatTypeSelection, u8) {
-    match size / 512 {
+fn kind(sectors: u64) -> (FatTypeSelection, u8) {
+    match sectors {
         0..4000 => (FatTypeSelection::Fat12, 1),
         4000..4600 => (FatTypeSelection::Fat12, 2),
         sectors => {
@@ -115,7 +126,7 @@ pub fn medium(path: &Path, label: &str, size: u64, files: &[Entry], epoch: i64) 
     let file = fs::File::options().read(true).write(true).create(true).truncate(true).open(path)?;
     file.set_len(size)?;
     let mut window = Window::new(file.file(), 0, size);
-    let volume = Volume { label, serial, fat32_cluster: None, files, epoch };
+    let volume = Volume { label, serial, sector: 512, fat32_cluster: None, files, epoch };
     volume.write(&mut window).with_context(|| format!("making the medium {}", path.display()))?;
     file.sync_all().map_err(Into::into)
 }
@@ -132,16 +143,25 @@ fn serial_of(label: &str, files: &[Entry]) -> u32 {
     u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3]])
 }
 
-fn put<D: hadris_fat::sync::Read + hadris_fat::sync::Write + hadris_fat::sync::Seek>(
-    volume: &FatVolume<D>,
-    path: &str,
-    bytes: &[u8],
-) -> Result<()> {
-    let mut parts = path.split('/').collect::<Vec<_>>();
-    let Some(name) = parts.pop().filter(|name| !name.is_empty()) else { bail!("the path names no file") };
-    let folder = parts.into_iter().try_fold(volume.root_dir(), |folder, part| enter(volume, folder, part))?;
-    let entry = volume.create_file(&folder, name)?;
-    let mut writer = volume.write_file(&entry)?;
+fn put<D: Data>(volume: &FatVolume<D>, path: &str, bytes: &[u8]) -> Result<()> {
+    let (path, name) = path.rsplit_once('/').unwrap_or(("", path));
+    ensure!(!name.is_empty(), "the path names no file");
+    let entry = volume.create_file(&folder(volume, path)?, name)?;
+    fill(volume, &entry, bytes)
+}
+
+/// The folder at `path`, made where it is missing.
+pub(crate) fn folder<'v, D: Data>(volume: &'v FatVolume<D>, path: &str) -> Result<FatDir<'v, D>> {
+    let parts = path.split('/').filter(|_| !path.is_empty());
+    parts.into_iter().try_fold(volume.root_dir(), |folder, part| match folder.find(part)? {
+        Some(found) => Ok(volume.open_dir_entry(&found)?),
+        None => Ok(volume.create_dir(&folder, part)?),
+    })
+}
+
+/// Writes a file's content from its beginning.
+pub(crate) fn fill<D: Data>(volume: &FatVolume<D>, entry: &FileEntry, bytes: &[u8]) -> Result<()> {
+    let mut writer = volume.write_file(entry)?;
     let mut rest = bytes;
     while !rest.is_empty() {
         let written = writer.write(rest)?;
@@ -151,17 +171,10 @@ fn put<D: hadris_fat::sync::Read + hadris_fat::sync::Write + hadris_fat::sync::S
     Ok(writer.finish()?)
 }
 
-/// The folder `name` of `parent`, made if it is not there.
-fn enter<'v, D: hadris_fat::sync::Read + hadris_fat::sync::Write + hadris_fat::sync::Seek>(
-    volume: &'v FatVolume<D>,
-    parent: FatDir<'v, D>,
-    name: &str,
-) -> Result<FatDir<'v, D>> {
-    match parent.find(name)? {
-        Some(found) => Ok(volume.open_dir_entry(&found)?),
-        None => Ok(volume.create_dir(&parent, name)?),
-    }
-}
+/// What a volume can lie in.
+pub(crate) trait Data: hadris_fat::sync::Read + hadris_fat::sync::Write + hadris_fat::sync::Seek {}
+
+impl<D: hadris_fat::sync::Read + hadris_fat::sync::Write + hadris_fat::sync::Seek> Data for D {}
 
 /// The formatter stamps the label's entry, the root folder's first, with the wall clock: the times of a FAT entry are
 /// at 13..20 and 22..26.
@@ -184,7 +197,7 @@ fn stamp_label(window: &mut Window, params: &FormatParams, time: FatDateTime) ->
 }
 
 /// FAT counts from 1980 in local time; UTC here, as the kernel's `tz=UTC` reads it.
-fn fat_time(epoch: i64) -> Result<FatDateTime> {
+pub(crate) fn fat_time(epoch: i64) -> Result<FatDateTime> {
     let at = Timestamp::from_second(epoch).with_context(|| format!("reading the time stamp {epoch}"))?;
     let at = at.to_zoned(TimeZone::UTC);
     let year = u16::try_from(at.year()).unwrap_or(1980);
@@ -222,7 +235,7 @@ mod tests {
     fn made(size: u64, fat32_cluster: Option<u8>, files: &[Entry]) -> Result<tempfile::NamedTempFile> {
         let file = tempfile::NamedTempFile::new()?;
         file.as_file().set_len(size)?;
-        let volume = Volume { label: "TEST", serial: 0xabcd_1234, fat32_cluster, files, epoch: EPOCH };
+        let volume = Volume { label: "TEST", serial: 0xabcd_1234, sector: 512, fat32_cluster, files, epoch: EPOCH };
         volume.write(&mut Window::new(file.as_file(), 0, size))?;
         Ok(file)
     }
