@@ -9,6 +9,7 @@ mod install;
 mod loops;
 mod parts;
 mod power_cut;
+mod rehearsal;
 mod resident;
 mod speed;
 mod systemd;
