@@ -3,6 +3,7 @@
 mod cuts;
 #[path = "../disks/model.rs"]
 mod disks;
+mod growing;
 mod mistakes;
 mod model;
 mod plans;
